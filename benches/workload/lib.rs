@@ -1,0 +1,1 @@
+//! Seeded workloads of the benches.

@@ -1,0 +1,61 @@
+//! Access to the octets of one frame.
+
+/// One frame: the only door to packet octets. A missing octet is a value, never an index.
+pub trait Frame {
+    /// The `N` octets at `offset`; `None` when the frame (as captured) is shorter.
+    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
+
+    /// Octets on the wire, which may be more than were captured.
+    fn wire_octets(&self) -> u32;
+
+    /// Octets that can be read.
+    fn captured_octets(&self) -> u32;
+
+    /// The same number, but no longer a constant in the verifier's eyes, so that program paths merge. Identity natively.
+    fn blur(&self, offset: u32) -> u32 {
+        offset
+    }
+
+    /// Copies up to `N` octets from `offset` to `into` and returns how many were there; the rest of `into` becomes zero.
+    fn copy<const N: usize>(&self, offset: u32, length: u32, into: &mut [u8; N]) -> u32;
+}
+
+/// A frame in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Slice<'a> {
+    octets: &'a [u8],
+    wire_octets: u32,
+}
+
+impl<'a> Slice<'a> {
+    /// A frame of which `octets` were captured and that had `wire_octets` on the wire (at least as many).
+    pub fn new(octets: &'a [u8], wire_octets: u32) -> Self {
+        Self { octets, wire_octets }
+    }
+}
+
+impl Frame for Slice<'_> {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        let start = offset as usize;
+        self.octets.get(start..start + N)?.try_into().ok()
+    }
+
+    #[inline(always)]
+    fn wire_octets(&self) -> u32 {
+        self.wire_octets
+    }
+
+    #[inline(always)]
+    fn captured_octets(&self) -> u32 {
+        self.octets.len() as u32
+    }
+
+    fn copy<const N: usize>(&self, offset: u32, length: u32, into: &mut [u8; N]) -> u32 {
+        let tail = self.octets.get(offset as usize..).unwrap_or_default();
+        let count = tail.len().min(length as usize).min(N);
+        into[..count].copy_from_slice(&tail[..count]);
+        into[count..].fill(0);
+        count as u32
+    }
+}

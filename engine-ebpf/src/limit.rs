@@ -1,0 +1,44 @@
+//! Every bound of the kernel side, with its reason, and the relations between them asserted at compile time.
+
+/// VLAN tags that are read one behind the other. QinQ needs two; a third is seen where a provider tag wraps QinQ.
+pub const VLAN_TAGS_MAX: usize = 3;
+/// VLAN identifiers kept per direction (the two outermost).
+pub const VLAN_IDS_KEPT: usize = 2;
+/// IPv6 extension headers walked before the transport header (RFC 8200 §4.1 lists seven, each at most once).
+pub const EXTENSION_HEADERS_MAX: usize = 7;
+/// TCP options walked on a SYN: 40 octets hold at most 40, real stacks send five to seven.
+pub const TCP_OPTIONS_MAX: usize = 12;
+/// Deepest octet offset of a header that is read. Keeps packet offsets small enough for the verifier.
+pub const HEADER_OFFSET_MAX: u32 = 1023;
+/// First packets of a biflow whose sizes, directions and times travel in the delta.
+pub const FIRST_PACKETS: usize = 8;
+/// Bins of the packet-size histogram; borders in [`crate::meter::size_bin`].
+pub const SIZE_BINS: usize = 8;
+/// Ways per set: two, so that two colliding heavy flows do not evict each other on every packet.
+pub const WAYS: usize = 2;
+/// Sets per CPU unless configured. 2,048 sets of two slots are 1.6 MiB: they fit a second-level cache share and a flood
+/// costs sequential ring writes, not cache misses.
+pub const SETS_DEFAULT: u32 = 2048;
+/// Most sets per CPU that the object is built for.
+pub const SETS_MAX: u32 = 1 << 16;
+/// A tick is 2^29 ns (0.537 s). No delta spans two ticks, so times inside a delta fit 32 bits and cuts by active timeout do
+/// not depend on evictions.
+pub const TICK_SHIFT: u32 = 29;
+/// Packets of one direction at which a delta is closed, so that 16-bit counts and 32-bit octet sums cannot overflow.
+pub const DELTA_PACKETS_MAX: u16 = 0x7fff;
+/// Layer-2 octets of one direction at which a delta is closed (see [`DELTA_PACKETS_MAX`]).
+pub const DELTA_OCTETS_MAX: u32 = 1 << 31;
+/// CPUs that the object has room for.
+pub const CPUS_MAX: u32 = 256;
+/// Octets of a sample record's three sizes. The kernel reserves the smallest that holds the payload.
+pub const SAMPLE_SMALL: usize = 128;
+/// See [`SAMPLE_SMALL`].
+pub const SAMPLE_MEDIUM: usize = 512;
+/// See [`SAMPLE_SMALL`]. One full Ethernet payload.
+pub const SAMPLE_LARGE: usize = 1504;
+
+const _: () = assert!(TICK_SHIFT < 32, "times inside a delta are 32-bit nanoseconds");
+const _: () = assert!(SETS_DEFAULT.is_power_of_two() && SETS_MAX.is_power_of_two());
+const _: () = assert!(SETS_DEFAULT <= SETS_MAX);
+const _: () = assert!(FIRST_PACKETS <= 8, "directions of the first packets are one octet");
+const _: () = assert!(VLAN_IDS_KEPT <= VLAN_TAGS_MAX);

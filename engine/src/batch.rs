@@ -1,0 +1,38 @@
+//! What travels from capture to the biflow shards: batches of deltas, and the Marks that close a span of time.
+
+use auscult_ebpf::record::Delta;
+
+/// One per-CPU ring of one observation point; replay has one per meter.
+pub type Ring = u16;
+
+/// End of a span: everything that ring saw before `at` has been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingMark {
+    /// The ring.
+    pub ring: Ring,
+    /// Time of its observation clock, ns.
+    pub at: u64,
+    /// Unix nanoseconds minus observation clock, measured at this Mark (zero in replay).
+    pub utc_offset: i64,
+}
+
+/// Capture to biflow.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// Deltas of one ring in ring order.
+    Deltas {
+        /// The ring.
+        ring: Ring,
+        /// The deltas; all belong to the receiving shard.
+        deltas: Vec<Delta>,
+    },
+    /// A Mark; every shard gets every Mark. Rows that its watermark completes are written as one epoch.
+    Mark(RingMark),
+    /// The capture's clock stepped back: all flows are closed (`forced_end`) and time starts anew.
+    ClockStep,
+    /// The ring ends; when all have, all flows are closed (`forced_end`) and the last epoch is written.
+    Close {
+        /// The ring.
+        ring: Ring,
+    },
+}
