@@ -1,1 +1,3 @@
-//! Seeded workloads of the benches.
+//! What the benches share: seeded workloads, and kernel objects loaded for `BPF_PROG_TEST_RUN`.
+
+pub mod kernel;

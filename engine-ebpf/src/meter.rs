@@ -29,6 +29,26 @@ pub(crate) const SYN: u8 = 2;
 pub(crate) const RST: u8 = 4;
 pub(crate) const ACK: u8 = 16;
 
+/// Feature groups that [`meter`] can be built without, so that a bench can tell what each costs.
+pub mod group {
+    /// Size extremes, squares and histogram.
+    pub const SIZES: u32 = 1;
+    /// Inter-arrival times.
+    pub const INTERVALS: u32 = 2;
+    /// Sizes, directions and times of the first packets.
+    pub const FIRST_PACKETS: u32 = 4;
+    /// TTL, traffic class, fragments.
+    pub const NETWORK: u32 = 8;
+    /// TCP.
+    pub const TCP: u32 = 16;
+    /// MACs and VLAN tags.
+    pub const LINK: u32 = 32;
+    /// Samples.
+    pub const SAMPLES: u32 = 64;
+    /// All of them: what the product runs.
+    pub const ALL: u32 = 127;
+}
+
 /// Where records go: the CPU's ring, or a buffer natively.
 pub trait Sink {
     /// Hands a delta over.
@@ -67,10 +87,10 @@ pub const fn size_bin(size: u16) -> usize {
     (bin & 7) as usize
 }
 
-/// Meters one parsed packet at observation time `at`, which must not run backwards.
+/// Meters one parsed packet, with the feature groups `GROUPS`, at observation time `at`, which must not run backwards.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "inlined into one program; a struct would be built per packet")]
-pub fn meter<F: Frame, S: Slots, K: Sink>(
+pub fn meter<const GROUPS: u32, F: Frame, S: Slots, K: Sink>(
     frame: &F,
     packet: &Packet,
     at: u64,
@@ -99,8 +119,12 @@ pub fn meter<F: Frame, S: Slots, K: Sink>(
     } else if !slot.dirty() {
         add::restart(slot, at);
     }
-    add::packet(frame, packet, at, slot, opens);
-    if settings.has(FLAG_SAMPLES) && packet.payload_octets != 0 && slot.sample_left[direction(packet)] != 0 {
+    add::packet::<GROUPS, F>(frame, packet, at, slot, opens);
+    if GROUPS & group::SAMPLES != 0
+        && settings.has(FLAG_SAMPLES)
+        && packet.payload_octets != 0
+        && slot.sample_left[direction(packet)] != 0
+    {
         add::sample(frame, packet, at, settings, slot, core, sink);
     }
 }

@@ -8,22 +8,21 @@
 mod frame;
 mod map;
 mod sweep;
+mod tap;
 
 use auscult_ebpf::{
     frame::Frame,
-    meter::{self, FlowCache},
-    parse::{self, Start},
+    meter::{FlowCache, group},
     record::Core,
-    settings::{FLAG_TIME_IN_METADATA, FLAG_VLAN_IN_KEY, Settings},
+    settings::{FLAG_TIME_IN_METADATA, Settings},
 };
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
-    helpers::bpf_get_smp_processor_id,
     macros::{classifier, raw_tracepoint, xdp},
     programs::{RawTracePointContext, TcContext, XdpContext},
 };
 use frame::{TcxFrame, XdpFrame};
-use map::{CpuRing, CpuSets};
+use map::CpuSets;
 
 /// XDP entry point for drivers and MTUs whose frames are linear.
 #[xdp]
@@ -63,19 +62,8 @@ pub fn tap_tcx(context: TcContext) -> i32 {
 
 #[inline(always)]
 fn tap<F: Frame>(frame: &F, at: u64, settings: &Settings, core: &mut Core) {
-    meter::seen(frame, settings, &mut core.counters);
-    // SAFETY: no arguments.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    match parse::parse(frame, Start::Ethernet, settings.has(FLAG_VLAN_IN_KEY)) {
-        Ok(packet) => {
-            core.packet = packet;
-            let core = core::hint::black_box(core);
-            let packet = core.packet;
-            let mut slots = FlowCache { sets: CpuSets, mask: settings.sets_mask };
-            meter::meter(frame, &packet, at, settings, &mut slots, core, cpu as u16, &mut CpuRing { cpu });
-        }
-        Err(reason) => meter::discarded(frame, reason, &mut core.counters),
-    }
+    let slots = FlowCache { sets: CpuSets, mask: settings.sets_mask };
+    tap::meter_frame::<{ group::ALL }, _, _>(frame, at, settings, core, slots, |_| {});
 }
 
 /// Runs after each NAPI poll of this CPU: the next packet reads the clock anew (`clock = "poll"`).

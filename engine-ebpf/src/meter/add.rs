@@ -1,6 +1,6 @@
 //! Adding one packet to its slot.
 
-use super::{ACK, FIN, RST, SYN, Sink, direction, size_bin, tick};
+use super::{ACK, FIN, RST, SYN, Sink, direction, group, size_bin, tick};
 use crate::{
     frame::Frame,
     limit::{FIRST_PACKETS, SAMPLE_LARGE, SAMPLE_MEDIUM, SAMPLE_SMALL, TCP_OPTIONS_MAX},
@@ -70,7 +70,7 @@ fn clear<const WORDS: usize>(words: *mut u64) {
 
 /// Adds the packet to a slot that holds its key.
 #[inline(always)]
-pub fn packet<F: Frame>(frame: &F, packet: &Packet, at: u64, slot: &mut Delta, opens: bool) {
+pub fn packet<const GROUPS: u32, F: Frame>(frame: &F, packet: &Packet, at: u64, slot: &mut Delta, opens: bool) {
     let way = direction(packet);
     let since = at.wrapping_sub(slot.base) as u32;
     let size = if packet.octets > 0xffff { u16::MAX } else { packet.octets as u16 };
@@ -81,12 +81,12 @@ pub fn packet<F: Frame>(frame: &F, packet: &Packet, at: u64, slot: &mut Delta, o
     if !opens {
         slot.flags &= !DELTA_ONLY_SYN;
     }
-    if count == 0 {
+    if GROUPS & group::LINK != 0 && count == 0 {
         first_of_direction(frame, packet, slot, way);
     }
-    volume(&mut slot.volume[way], packet, since, size, count);
+    volume::<GROUPS>(&mut slot.volume[way], packet, since, size, count);
     slot.header.packets[way] = count + 1;
-    if slot.first_count < FIRST_PACKETS as u8 {
+    if GROUPS & group::FIRST_PACKETS != 0 && slot.first_count < FIRST_PACKETS as u8 {
         let i = slot.first_count as usize & (FIRST_PACKETS - 1);
         slot.first_at[i] = since;
         slot.first_size[i] = size;
@@ -96,6 +96,16 @@ pub fn packet<F: Frame>(frame: &F, packet: &Packet, at: u64, slot: &mut Delta, o
     if packet.stop > slot.stop {
         slot.stop = packet.stop;
     }
+    if GROUPS & group::NETWORK != 0 {
+        network(packet, slot, way, count);
+    }
+    if GROUPS & group::TCP != 0 && packet.is_tcp() {
+        tcp(frame, packet, since, slot, way);
+    }
+}
+
+#[inline(always)]
+fn network(packet: &Packet, slot: &mut Delta, way: usize, count: u16) {
     let stack = &mut slot.stack[way];
     if count == 0 {
         stack.ttl_min = packet.ttl;
@@ -111,30 +121,20 @@ pub fn packet<F: Frame>(frame: &F, packet: &Packet, at: u64, slot: &mut Delta, o
         stack.fragments |= packet.fragments;
         slot.fragment = packet.fragment;
     }
-    if packet.is_tcp() {
-        tcp(frame, packet, since, slot, way);
-    }
 }
 
 #[inline(always)]
-fn volume(volume: &mut Volume, packet: &Packet, since: u32, size: u16, count: u16) {
+fn volume<const GROUPS: u32>(volume: &mut Volume, packet: &Packet, since: u32, size: u16, count: u16) {
     volume.octets += packet.octets;
     volume.layer2_octets += packet.layer2_octets;
     volume.payload_octets += packet.payload_octets;
-    volume.octets_squared += u64::from(packet.octets) * u64::from(packet.octets);
-    let bin = &mut volume.histogram[size_bin(size)];
-    *bin += 1;
     if count == 0 {
         volume.first = since;
-        volume.size_min = size;
-        volume.size_max = size;
-    } else {
-        if size < volume.size_min {
-            volume.size_min = size;
-        }
-        if size > volume.size_max {
-            volume.size_max = size;
-        }
+    }
+    if GROUPS & group::SIZES != 0 {
+        sizes(volume, packet, size, count);
+    }
+    if GROUPS & group::INTERVALS != 0 && count != 0 {
         let interval = since.wrapping_sub(volume.last);
         if count == 1 || interval < volume.interval_min {
             volume.interval_min = interval;
@@ -145,6 +145,21 @@ fn volume(volume: &mut Volume, packet: &Packet, since: u32, size: u16, count: u1
         volume.interval_squared += u64::from(interval) * u64::from(interval);
     }
     volume.last = since;
+}
+
+#[inline(always)]
+fn sizes(volume: &mut Volume, packet: &Packet, size: u16, count: u16) {
+    volume.octets_squared += u64::from(packet.octets) * u64::from(packet.octets);
+    let bin = &mut volume.histogram[size_bin(size)];
+    *bin += 1;
+    if count == 0 {
+        volume.size_min = size;
+        volume.size_max = size;
+    } else if size < volume.size_min {
+        volume.size_min = size;
+    } else if size > volume.size_max {
+        volume.size_max = size;
+    }
 }
 
 #[inline(always)]

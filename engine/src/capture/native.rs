@@ -8,7 +8,7 @@ use auscult_ebpf::{
     discard::Lost,
     frame::{Frame, Slice},
     limit::SAMPLE_LARGE,
-    meter::{self, FlowCache, Sets, Sink},
+    meter::{self, FlowCache, Sets, Sink, group},
     parse::{self, Packet, Start},
     record::{ABI, Core, Delta, Header, Kind, Mark, SampleHead, Set},
     settings::{FLAG_VLAN_IN_KEY, Settings},
@@ -148,7 +148,7 @@ impl NativeMeter {
     #[inline(always)]
     fn packet(&mut self, frame: &Slice<'_>, packet: &Packet, at: u64) {
         let mut slots = FlowCache { sets: &mut self.sets, mask: self.settings.sets_mask };
-        meter::meter(frame, packet, at, &self.settings, &mut slots, &mut self.core, 0, &mut self.sink);
+        meter::meter::<{ group::ALL }, _, _, _>(frame, packet, at, &self.settings, &mut slots, &mut self.core, 0, &mut self.sink);
     }
 
     /// Observation time of the next frame; a new tick is marked first.

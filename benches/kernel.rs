@@ -1,0 +1,154 @@
+//! What one packet costs in the kernel: `cargo xtask bench kernel [--json]`.
+//!
+//! `BPF_PROG_TEST_RUN` on CPU 0 while a thread on the last CPU drains the rings; nanoseconds net of an empty program. All programs
+//! take turns within each round and the median over rounds is reported, so that a noisy machine moves them together.
+//! `ratio_to_lru` compares with the same meter over `BPF_MAP_TYPE_LRU_HASH`: only the `Slots` implementation differs.
+
+use anyhow::Result;
+use auscult_ebpf::settings::Settings;
+use serde_json::json;
+use workload::kernel::{Kernel, NoStats, pin};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../engine-ebpf/object/auscult-bench.bpf.o");
+
+const ROUNDS: usize = 9;
+const REPEAT: u32 = 200_000;
+/// Flow counts of the comparison.
+const SPREADS: [(&str, u64); 3] = [("hot", 1), ("64k", 1 << 16), ("1m", 1 << 20)];
+const GROUPS: [&str; 7] = ["sizes", "intervals", "first_packets", "network", "tcp", "link", "samples"];
+
+fn main() -> Result<()> {
+    let as_json = std::env::args().any(|argument| argument == "--json");
+    let _stats = NoStats::new();
+    pin(0);
+    let mut kernel = Kernel::load(OBJECT, Settings::plain())?;
+    for name in ["bench_empty", "bench_cache", "bench_reference"] {
+        kernel.load_program(name)?;
+    }
+    for group in GROUPS {
+        kernel.load_program(&format!("without_{group}"))?;
+    }
+    let ratios = compare(&mut kernel)?;
+    let frames = by_frame(&mut kernel)?;
+    let groups = by_group(&mut kernel)?;
+    if as_json {
+        let ratio: serde_json::Map<_, _> = ratios.iter().map(|r| (r.name.to_owned(), json!(r.ratio))).collect();
+        let rows: Vec<_> = ratios.iter().map(|r| json!({"flows": r.name, "cache_ns": r.cache, "lru_ns": r.reference})).collect();
+        let frames: Vec<_> =
+            frames.iter().map(|(name, ns)| json!({"frame": name, "ns": ns, "mpps_per_core": 1e3 / ns})).collect();
+        let groups: Vec<_> = groups.iter().map(|(name, ns)| json!({"group": name, "ns": ns})).collect();
+        println!("{}", json!({"ratio_to_lru": ratio, "flows": rows, "frames": frames, "groups": groups}));
+        return Ok(());
+    }
+    println!("flows    cache ns  LRU_HASH ns  ratio");
+    for r in &ratios {
+        println!("{:<8} {:>8.1}  {:>11.1}  {:>5.2}", r.name, r.cache, r.reference, r.ratio);
+    }
+    println!("\nframe            ns/packet  Mpps per core");
+    for (name, ns) in &frames {
+        println!("{name:<16} {ns:>9.1}  {:>13.2}", 1e3 / ns);
+    }
+    println!("\nfeature group    ns/packet (whole meter minus the meter without it)");
+    for (name, ns) in &groups {
+        println!("{name:<16} {ns:>9.1}");
+    }
+    Ok(())
+}
+
+struct Ratio {
+    name: &'static str,
+    cache: f64,
+    reference: f64,
+    ratio: f64,
+}
+
+fn compare(kernel: &mut Kernel) -> Result<Vec<Ratio>> {
+    let frame = tcp_frame(64, &[], false);
+    let mut rows = Vec::new();
+    for (name, flows) in SPREADS {
+        // Both structures hold what they are going to hold before anything is timed.
+        let warm = (flows as u32 * 3).max(REPEAT);
+        kernel.spread(flows)?;
+        kernel.time("bench_reference", &frame, warm)?;
+        kernel.spread(flows)?;
+        kernel.time("bench_cache", &frame, warm)?;
+        let (mut cache, mut reference, mut ratio) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let empty = kernel.time("bench_empty", &frame, REPEAT)?;
+            let a = kernel.time("bench_cache", &frame, REPEAT)? - empty;
+            let b = kernel.time("bench_reference", &frame, REPEAT)? - empty;
+            cache.push(a);
+            reference.push(b);
+            ratio.push(a / b);
+        }
+        rows.push(Ratio { name, cache: median(cache), reference: median(reference), ratio: median(ratio) });
+    }
+    Ok(rows)
+}
+
+fn by_frame(kernel: &mut Kernel) -> Result<Vec<(&'static str, f64)>> {
+    kernel.spread(1)?;
+    let frames = [
+        ("tcp_64", tcp_frame(64, &[], false)),
+        ("tcp_512", tcp_frame(512, &[], false)),
+        ("tcp_1514", tcp_frame(1514, &[], false)),
+        ("vlan_tcp_68", tcp_frame(68, &[0x8100], false)),
+        ("qinq_tcp_72", tcp_frame(72, &[0x88a8, 0x8100], false)),
+        ("ipv6_tcp_74", tcp_frame(74, &[], true)),
+    ];
+    let mut rows: Vec<(&'static str, Vec<f64>)> = frames.iter().map(|(name, _)| (*name, Vec::new())).collect();
+    for _ in 0..ROUNDS {
+        for (row, (_, frame)) in rows.iter_mut().zip(&frames) {
+            let empty = kernel.time("bench_empty", frame, REPEAT)?;
+            row.1.push(kernel.time("bench_cache", frame, REPEAT)? - empty);
+        }
+    }
+    let mut rows: Vec<(&'static str, f64)> = rows.into_iter().map(|(name, values)| (name, median(values))).collect();
+    // Mean over the sizes of a simple IMIX: 7 × 64, 4 × 512, 1 × 1,514 octets.
+    let mixed = (7.0 * rows[0].1 + 4.0 * rows[1].1 + rows[2].1) / 12.0;
+    rows.push(("mixed", mixed));
+    Ok(rows)
+}
+
+fn by_group(kernel: &mut Kernel) -> Result<Vec<(&'static str, f64)>> {
+    kernel.spread(1)?;
+    let frame = tcp_frame(512, &[], false);
+    let mut rows: Vec<(&'static str, Vec<f64>)> = GROUPS.iter().map(|name| (*name, Vec::new())).collect();
+    for _ in 0..ROUNDS {
+        for (name, values) in &mut rows {
+            let whole = kernel.time("bench_cache", &frame, REPEAT)?;
+            values.push(whole - kernel.time(&format!("without_{name}"), &frame, REPEAT)?);
+        }
+    }
+    Ok(rows.into_iter().map(|(name, values)| (name, median(values))).collect())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A TCP data segment of `octets` frame octets, with VLAN tags of the given ethertypes, over IPv4 or IPv6.
+fn tcp_frame(octets: usize, tags: &[u16], ipv6: bool) -> Vec<u8> {
+    let mut frame = vec![0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2];
+    for tag in tags {
+        frame.extend(tag.to_be_bytes());
+        frame.extend([0, 10]);
+    }
+    let head = frame.len() + 2;
+    let total = (octets - head) as u16;
+    if ipv6 {
+        frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+        frame.extend((total - 40).to_be_bytes());
+        frame.extend([6, 64]);
+        frame.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        frame.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+    } else {
+        frame.extend([0x08, 0x00, 0x45, 0]);
+        frame.extend(total.to_be_bytes());
+        frame.extend([0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 200, 0, 2]);
+    }
+    frame.extend([0xc0, 0x01, 0x01, 0xbb, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x18, 0x20, 0, 0, 0, 0, 0]);
+    frame.resize(octets, 0x55);
+    frame
+}

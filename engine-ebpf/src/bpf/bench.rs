@@ -1,0 +1,152 @@
+//! Programs that only benches load: an empty one, the meter over its flow cache with many flows made of one frame, the same
+//! meter over `BPF_MAP_TYPE_LRU_HASH` (the reference), and the meter without one feature group at a time.
+
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+#![expect(missing_docs, reason = "the entry-point macros write undocumented functions of their own")]
+
+#[expect(dead_code, reason = "benches use the XDP frame alone")]
+mod frame;
+#[expect(dead_code, reason = "benches do not sweep with marks of their own")]
+mod map;
+mod tap;
+
+use auscult_ebpf::{
+    meter::{FlowCache, Found, Slots, group},
+    record::{Core, Delta},
+};
+use aya_ebpf::{
+    bindings::xdp_action,
+    macros::{map, xdp},
+    maps::{LruHashMap, PerCpuArray},
+    programs::XdpContext,
+};
+use frame::XdpFrame;
+use map::CpuSets;
+
+/// The reference: the same slot as the value of one hash map that all CPUs share.
+#[map]
+static FLOWS: LruHashMap<[u64; 5], Delta> = LruHashMap::with_max_entries(1 << 21, 0);
+
+/// Number of flows minus one, a power of two minus one, and the state of the sequence that draws them.
+#[map]
+static SPREAD: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
+
+struct Reference;
+
+static UNUSED: Delta = unused();
+
+const fn unused() -> Delta {
+    // SAFETY: all-zero is a value of `Delta`.
+    unsafe { core::mem::zeroed() }
+}
+
+impl Slots for Reference {
+    #[inline(always)]
+    fn find(&mut self, _hash: u64, key: &[u64; 5]) -> Option<Found<'_>> {
+        if let Some(slot) = FLOWS.get_ptr_mut(key) {
+            // SAFETY: the entry lives until the program returns; that other CPUs add to it at the same time is the reference's fault.
+            return Some(Found { slot: unsafe { &mut *slot }, hit: true });
+        }
+        FLOWS.insert(key, &UNUSED, 0).ok()?;
+        // SAFETY: as above.
+        FLOWS.get_ptr_mut(key).map(|slot| Found { slot: unsafe { &mut *slot }, hit: false })
+    }
+}
+
+/// Makes one of many flows of the packet, at random (a linear congruential sequence; the same for every program).
+#[inline(always)]
+fn spread(core: &mut Core) {
+    let Some(state) = SPREAD.get_ptr_mut(0) else { return };
+    // SAFETY: the element is this CPU's own.
+    let state = unsafe { &mut *state };
+    state[1] = state[1].wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    core.packet.key[0] = core.packet.key[0].wrapping_add((state[1] >> 33) & state[0]);
+}
+
+#[inline(always)]
+fn run<const GROUPS: u32, S: Slots>(context: &XdpContext, slots: S) -> u32 {
+    let settings = map::settings();
+    if let Some(core) = map::core() {
+        let frame = XdpFrame::<false>::new(context, core);
+        let at = map::now(settings, core);
+        tap::meter_frame::<GROUPS, _, _>(&frame, at, settings, core, slots, spread);
+    }
+    xdp_action::XDP_PASS
+}
+
+#[inline(always)]
+fn cached<const GROUPS: u32>(context: &XdpContext) -> u32 {
+    run::<GROUPS, _>(context, FlowCache { sets: CpuSets, mask: map::settings().sets_mask })
+}
+
+#[xdp]
+pub fn bench_empty(_: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+/// Counts and drops: what a live-frames generator can be measured against.
+#[xdp]
+pub fn bench_count(_: XdpContext) -> u32 {
+    if let Some(core) = map::core() {
+        core.counters.seen_packets += 1;
+    }
+    xdp_action::XDP_DROP
+}
+
+#[xdp]
+pub fn bench_cache(context: XdpContext) -> u32 {
+    cached::<{ group::ALL }>(&context)
+}
+
+#[xdp]
+pub fn bench_reference(context: XdpContext) -> u32 {
+    run::<{ group::ALL }, _>(&context, Reference)
+}
+
+#[xdp]
+pub fn without_sizes(context: XdpContext) -> u32 {
+    cached::<{ group::ALL & !group::SIZES }>(&context)
+}
+
+#[xdp]
+pub fn without_intervals(context: XdpContext) -> u32 {
+    cached::<{ group::ALL & !group::INTERVALS }>(&context)
+}
+
+#[xdp]
+pub fn without_first_packets(context: XdpContext) -> u32 {
+    cached::<{ group::ALL & !group::FIRST_PACKETS }>(&context)
+}
+
+#[xdp]
+pub fn without_network(context: XdpContext) -> u32 {
+    cached::<{ group::ALL & !group::NETWORK }>(&context)
+}
+
+#[xdp]
+pub fn without_tcp(context: XdpContext) -> u32 {
+    cached::<{ group::ALL & !group::TCP }>(&context)
+}
+
+#[xdp]
+pub fn without_link(context: XdpContext) -> u32 {
+    cached::<{ group::ALL & !group::LINK }>(&context)
+}
+
+#[xdp]
+pub fn without_samples(context: XdpContext) -> u32 {
+    cached::<{ group::ALL & !group::SAMPLES }>(&context)
+}
+
+/// Required by `core`; the verifier proves that it is never reached.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The licence that the kernel asks for.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
