@@ -7,7 +7,6 @@
 use crate::{
     discard::{Discard, Lost},
     limit::{FIRST_PACKETS, SAMPLE_LARGE, SIZE_BINS, VLAN_IDS_KEPT, WAYS},
-    parse::Packet,
     sample::{Class, Shares},
 };
 
@@ -315,9 +314,6 @@ pub struct Core {
     pub reserved: u32,
     /// Clock reading of this NAPI poll; zero: none yet.
     pub poll_at: u64,
-    /// The packet between parser and meter. Through memory, because the verifier would otherwise walk the meter once for every
-    /// path through the parser.
-    pub packet: Packet,
 }
 
 /// Arguments of one sweep run, in the test frame.

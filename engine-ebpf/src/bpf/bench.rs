@@ -14,7 +14,8 @@ mod tap;
 
 use auscult_ebpf::{
     meter::{FlowCache, Found, Slots, group},
-    record::{Core, Delta},
+    parse::Packet,
+    record::Delta,
 };
 use aya_ebpf::{
     bindings::xdp_action,
@@ -57,12 +58,12 @@ impl Slots for Reference {
 
 /// Makes one of many flows of the packet, at random (a linear congruential sequence; the same for every program).
 #[inline(always)]
-fn spread(core: &mut Core) {
+fn spread(packet: &mut Packet) {
     let Some(state) = SPREAD.get_ptr_mut(0) else { return };
     // SAFETY: the element is this CPU's own.
     let state = unsafe { &mut *state };
     state[1] = state[1].wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    core.packet.key[0] = core.packet.key[0].wrapping_add((state[1] >> 33) & state[0]);
+    packet.key[0] = packet.key[0].wrapping_add((state[1] >> 33) & state[0]);
 }
 
 #[inline(always)]

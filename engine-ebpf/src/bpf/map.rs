@@ -5,6 +5,7 @@ use auscult_ebpf::{
     frame::Frame,
     limit::{CPUS_MAX, SETS_DEFAULT},
     meter::{Sets, Sink},
+    parse::Packet,
     record::{Core, Counters, Delta, Header, Mark, Sample, SampleHead, Set},
     settings::{FLAG_CLOCK_PER_POLL, Settings},
 };
@@ -27,6 +28,11 @@ static SETS: PerCpuArray<Set> = PerCpuArray::with_max_entries(SETS_DEFAULT, 0);
 #[map]
 static CORE: PerCpuArray<Core> = PerCpuArray::with_max_entries(1, 0);
 
+/// The packet between parser and meter. Through memory, because the verifier would otherwise walk the meter once for every path
+/// through the parser.
+#[map]
+static PACKET: PerCpuArray<Packet> = PerCpuArray::with_max_entries(1, 0);
+
 /// Set at load time; read-only from then on.
 #[unsafe(no_mangle)]
 static SETTINGS: Settings = Settings::plain();
@@ -46,6 +52,13 @@ pub fn core() -> Option<&'static mut Core> {
     // SAFETY: the element lives as long as the program, is this CPU's own, and each program borrows it once; the tap and the
     // sweep of one CPU exclude each other because both run with bottom halves disabled.
     CORE.get_ptr_mut(0).map(|core| unsafe { &mut *core })
+}
+
+/// This CPU's place for the packet.
+#[inline(always)]
+pub fn packet() -> Option<&'static mut Packet> {
+    // SAFETY: as in `core`.
+    PACKET.get_ptr_mut(0).map(|packet| unsafe { &mut *packet })
 }
 
 /// Observation time.

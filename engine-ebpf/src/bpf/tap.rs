@@ -9,7 +9,7 @@ use auscult_ebpf::{
 };
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 
-use crate::map::CpuRing;
+use crate::map::{self, CpuRing};
 
 /// Counts, parses and meters a frame. `adjust` may change the parsed packet: benches make many flows of one frame with it.
 #[inline(always)]
@@ -19,19 +19,19 @@ pub fn meter_frame<const GROUPS: u32, F: Frame, S: Slots>(
     settings: &Settings,
     core: &mut Core,
     mut slots: S,
-    adjust: impl Fn(&mut Core),
+    adjust: impl Fn(&mut Packet),
 ) {
     meter::seen(frame, settings, &mut core.counters);
     // SAFETY: no arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() };
     match parse::parse(frame, Start::Ethernet, settings.has(FLAG_VLAN_IN_KEY)) {
-        Ok(packet) => {
-            core.packet = packet;
-            adjust(core);
-            // Through memory: see `Core::packet`.
-            let core = core::hint::black_box(core);
-            let packet: Packet = core.packet;
-            meter::meter::<GROUPS, _, _, _>(frame, &packet, at, settings, &mut slots, core, cpu as u16, &mut CpuRing { cpu });
+        Ok(parsed) => {
+            let Some(packet) = map::packet() else { return };
+            *packet = parsed;
+            adjust(packet);
+            let packet = core::hint::black_box(packet);
+            let mut ring = CpuRing { cpu };
+            meter::meter::<GROUPS, _, _, _>(frame, packet, at, settings, &mut slots, core, cpu as u16, &mut ring);
         }
         Err(reason) => meter::discarded(frame, reason, &mut core.counters),
     }
