@@ -1,0 +1,3 @@
+//! Capture: frames in, from a tap or from files.
+
+pub mod replay;
