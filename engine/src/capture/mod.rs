@@ -3,3 +3,4 @@
 
 pub mod native;
 pub mod outlets;
+pub mod replay;
