@@ -1,5 +1,12 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 
 pub mod batch;
+pub mod config;
 pub mod flow;
 pub mod ledger;
+pub mod limit;
+pub mod progress;
+pub mod shutdown;
+pub mod summary;
+pub mod telemetry;
+pub mod time;
