@@ -89,6 +89,10 @@ pub fn main() -> ExitCode {
 pub fn execute<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>, out: &mut dyn Write, err: &mut dyn Write) -> u8 {
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            complain(err, "no command was given (`auscult --help` lists them)");
+            return USAGE;
+        }
         Err(error) if error.use_stderr() => {
             complain(err, &usage_line(&error.to_string()));
             return USAGE;
