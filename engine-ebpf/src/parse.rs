@@ -126,6 +126,7 @@ pub fn parse<F: Frame>(frame: &F, start: Start, vlan_in_key: bool) -> Result<Pac
             (ethertype, offset)
         }
     };
+    let (ethertype, offset) = link::tags(frame, ethertype, offset, &mut packet);
     let scope = if vlan_in_key && packet.tag_count > 0 { packet.tags[0] & 0x0fff } else { 0 };
     let parsed = match ethertype {
         network::ETHERTYPE_IPV4 => network::ipv4(frame, offset, scope, &mut packet),

@@ -17,15 +17,19 @@ const fn is_vlan(ethertype: u16) -> bool {
     matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
 }
 
-/// Reads the Ethernet header and its VLAN tags: the ethertype and offset of what follows.
+/// Reads the Ethernet header: the type field and the offset of what follows.
 #[inline(always)]
 pub fn ethernet<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(u16, u32), Discard> {
     let header = frame.read::<14>(0).ok_or(Discard::FrameTooShort)?;
     packet.link = LINK_TARGET | LINK_SOURCE;
     packet.target_mac = 0;
     packet.source_mac = 6;
-    let mut ethertype = u16::from_be_bytes([header[12], header[13]]);
-    let mut offset = ETHERNET_OCTETS;
+    Ok((u16::from_be_bytes([header[12], header[13]]), ETHERNET_OCTETS))
+}
+
+/// Reads VLAN tags from `ethertype` at `offset` on: the ethertype and offset of what follows them.
+#[inline(always)]
+pub fn tags<F: Frame>(frame: &F, mut ethertype: u16, mut offset: u32, packet: &mut Packet) -> (u16, u32) {
     let mut count = 0;
     if let Some(tag) = frame.offloaded_tag() {
         packet.tags[0] = tag;
@@ -54,7 +58,7 @@ pub fn ethernet<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(u16, u32), 
     if is_vlan(ethertype) && packet.stop == 0 {
         packet.stopped(ParseStop::VlanTagsTooMany);
     }
-    Ok((ethertype, frame.blur(offset)))
+    (ethertype, frame.blur(offset))
 }
 
 /// Makes the frame a flow of MACs and ethertype: it is not IP, or its network header is not whole.

@@ -3,7 +3,7 @@
 //! Links of which nothing keyable is known are discarded with [`Discard::LinkType`]: IEEE 802.11 in all its wrappings, PPP,
 //! Frame Relay and the like.
 
-use auscult_ebpf::discard::Discard;
+use auscult_ebpf::{discard::Discard, parse::Start};
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -13,22 +13,6 @@ const ETHERTYPE_MIN: u16 = 0x0600;
 const PROTOCOL_LLC: u16 = 4;
 /// LLC header of SNAP with the Ethernet organisation code: an Ethertype follows.
 const SNAP_ETHERNET: [u8; 6] = [0xaa, 0xaa, 0x03, 0, 0, 0];
-
-/// Where to start parsing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// An Ethernet frame from octet 0.
-    Ethernet,
-    /// What an Ethertype says, from an octet on.
-    Network {
-        /// The Ethertype; 0 when the link names a protocol that has none (LLC without SNAP, private protocols).
-        ethertype: u16,
-        /// The first octet after the link header.
-        offset: u32,
-        /// Address of the sender, where the link's header has one.
-        source_mac: Option<[u8; 6]>,
-    },
-}
 
 /// Where the headers of a frame on that link start.
 #[inline]
@@ -73,25 +57,21 @@ fn loopback(octets: &[u8]) -> Result<Start, Discard> {
 /// Linux cooked: packet type, ARPHRD type, address length, address (8), protocol.
 fn cooked(octets: &[u8]) -> Result<Start, Discard> {
     let header = octets.first_chunk::<16>().ok_or(Discard::FrameTooShort)?;
-    let [_, _, h0, h1, l0, l1, address @ .., p0, p1] = *header;
+    let [_, _, h0, h1, l0, l1, .., p0, p1] = *header;
     let (hardware, length, protocol) = (u16::from_be_bytes([h0, h1]), u16::from_be_bytes([l0, l1]), u16::from_be_bytes([p0, p1]));
-    named(octets, 16, hardware, protocol, mac(length, address))
+    named(octets, 16, hardware, protocol, (length == 6).then_some(6))
 }
 
 /// Linux cooked version 2: protocol, reserved, interface index, ARPHRD type, packet type, address length, address (8).
 fn cooked_v2(octets: &[u8]) -> Result<Start, Discard> {
     let header = octets.first_chunk::<20>().ok_or(Discard::FrameTooShort)?;
-    let [p0, p1, _, _, _, _, _, _, h0, h1, _, length, address @ ..] = *header;
+    let [p0, p1, _, _, _, _, _, _, h0, h1, _, length, ..] = *header;
     let (hardware, protocol) = (u16::from_be_bytes([h0, h1]), u16::from_be_bytes([p0, p1]));
-    named(octets, 20, hardware, protocol, mac(length.into(), address))
-}
-
-fn mac(length: u16, [a, b, c, d, e, f, _, _]: [u8; 8]) -> Option<[u8; 6]> {
-    (length == 6).then_some([a, b, c, d, e, f])
+    named(octets, 20, hardware, protocol, (length == 6).then_some(12))
 }
 
 /// A cooked frame by its ARPHRD type and protocol field.
-fn named(octets: &[u8], offset: u32, hardware: u16, protocol: u16, source_mac: Option<[u8; 6]>) -> Result<Start, Discard> {
+fn named(octets: &[u8], offset: u32, hardware: u16, protocol: u16, source_mac: Option<u32>) -> Result<Start, Discard> {
     // ARPHRD: Frame Relay access device, IEEE 802.11 (plain, Prism, radiotap), netlink. Their protocol field is none.
     if matches!(hardware, 770 | 801..=803 | 824) {
         return Err(Discard::LinkType);
@@ -128,7 +108,7 @@ mod tests {
         [&p[..], &[0, 0, 0, 0, 0, 3], &h, &[4, length], &MAC, &[0, 0], rest].concat()
     }
 
-    fn at(ethertype: u16, offset: u32, source_mac: Option<[u8; 6]>) -> Result<Start, Discard> {
+    fn at(ethertype: u16, offset: u32, source_mac: Option<u32>) -> Result<Start, Discard> {
         Ok(Start::Network { ethertype, offset, source_mac })
     }
 
@@ -160,19 +140,19 @@ mod tests {
 
     #[test]
     fn cooked_links() {
-        check(113, &sll(1, 6, 0x0800, &[]), at(0x0800, 16, Some(MAC)));
-        check(113, &sll(1, 6, 0x8100, &[0, 5, 8, 0]), at(0x8100, 16, Some(MAC)));
+        check(113, &sll(1, 6, 0x0800, &[]), at(0x0800, 16, Some(6)));
+        check(113, &sll(1, 6, 0x8100, &[0, 5, 8, 0]), at(0x8100, 16, Some(6)));
         check(113, &sll(512, 0, 0x86dd, &[]), at(0x86dd, 16, None));
-        check(113, &sll(1, 6, 4, &[0xaa, 0xaa, 3, 0, 0, 0, 8, 6]), at(0x0806, 24, Some(MAC)));
-        check(113, &sll(1, 6, 4, &[0x42, 0x42, 3, 0, 0, 0, 0, 0]), at(0, 16, Some(MAC)));
-        check(113, &sll(1, 6, 4, &[0xaa, 0xaa, 3]), at(0, 16, Some(MAC)));
-        check(113, &sll(1, 6, 0x88, &[]), at(0, 16, Some(MAC)));
+        check(113, &sll(1, 6, 4, &[0xaa, 0xaa, 3, 0, 0, 0, 8, 6]), at(0x0806, 24, Some(6)));
+        check(113, &sll(1, 6, 4, &[0x42, 0x42, 3, 0, 0, 0, 0, 0]), at(0, 16, Some(6)));
+        check(113, &sll(1, 6, 4, &[0xaa, 0xaa, 3]), at(0, 16, Some(6)));
+        check(113, &sll(1, 6, 0x88, &[]), at(0, 16, Some(6)));
         check(113, &sll(824, 0, 0, &[]), Err(Discard::LinkType));
         check(113, &sll(803, 0, 0, &[]), Err(Discard::LinkType));
         check(113, &sll(1, 6, 0x0800, &[])[..15], Err(Discard::FrameTooShort));
-        check(276, &sll2(1, 6, 0x0800, &[]), at(0x0800, 20, Some(MAC)));
+        check(276, &sll2(1, 6, 0x0800, &[]), at(0x0800, 20, Some(12)));
         check(276, &sll2(65534, 0, 0x86dd, &[]), at(0x86dd, 20, None));
-        check(276, &sll2(1, 6, 4, &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0]), at(0x0800, 28, Some(MAC)));
+        check(276, &sll2(1, 6, 4, &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0]), at(0x0800, 28, Some(12)));
         check(276, &sll2(824, 0, 0x0800, &[]), Err(Discard::LinkType));
         check(276, &sll2(1, 6, 0x0800, &[])[..19], Err(Discard::FrameTooShort));
     }

@@ -1,0 +1,34 @@
+//! Every bound of the engine's userspace, with its reason. Bounds of the kernel side are in [`auscult_ebpf::limit`].
+
+/// Octets of a site name: it is a directory name in the lake and part of pin paths.
+pub const SITE_OCTETS_MAX: usize = 64;
+/// Tap interfaces of one engine. Bounds the metric series that carry an interface.
+pub const INTERFACES_MAX: usize = 16;
+/// Octets of an interface name (`IFNAMSIZ` less its zero).
+pub const INTERFACE_OCTETS_MAX: usize = 15;
+/// Biflow shards. Beyond this the merge, not the shards, sets the pace.
+pub const SHARDS_MAX: usize = 64;
+/// Octets of a configuration file: a mistaken path to a capture must not be read whole.
+pub const CONFIG_OCTETS_MAX: u64 = 1 << 20;
+/// Metric series that the registry may hold, process metrics included.
+pub const SERIES_MAX: usize = 512;
+/// Threads whose progress `/healthz` watches.
+pub const THREADS_MAX: usize = 512;
+/// A thread that did not move for this long is stalled. Every thread polls at least ten times as often.
+pub const STALL_SECS: u64 = 30;
+/// Lines of one call site (level info and above) written to the log per [`LOG_WINDOW_SECS`].
+pub const LOG_LINES_PER_WINDOW: u32 = 10;
+/// See [`LOG_LINES_PER_WINDOW`].
+pub const LOG_WINDOW_SECS: u64 = 10;
+/// Connections the metrics server keeps open at a time.
+pub const CONNECTIONS_MAX: usize = 64;
+/// How long a stopping metrics server waits for answers that are being sent.
+pub const SERVE_STOP_MILLIS: u64 = 500;
+/// Rows that a listing command prints unless `--limit` says otherwise.
+pub const LISTING_ROWS_DEFAULT: usize = 100;
+/// Most rows that a listing command prints; more is a query's business.
+pub const LISTING_ROWS_MAX: usize = 1_000_000;
+/// Faults of input files that a summary lists; the rest is counted.
+pub const INPUT_ERRORS_KEPT: usize = 20;
+
+const _: () = assert!(LISTING_ROWS_DEFAULT <= LISTING_ROWS_MAX);
