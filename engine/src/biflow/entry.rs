@@ -2,7 +2,7 @@
 
 use auscult_ebpf::{
     limit::{FIRST_PACKETS, TICK_SHIFT},
-    record::{DELTA_OPENS, Delta, FORM_FRAGMENT, FORM_PORTLESS, FRAGMENT_FIRST, FlowKey, SEEN_SYN, SEEN_SYN_ACK},
+    record::{DELTA_CONTINUES, DELTA_OPENS, Delta, FORM_FRAGMENT, FORM_PORTLESS, FRAGMENT_FIRST, FlowKey, SEEN_SYN, SEEN_SYN_ACK},
 };
 
 use super::{
@@ -160,6 +160,8 @@ impl Entry {
             if delta.header.packets[d] > 0 {
                 self.side[d].merge(ring, delta, d);
                 last = last.max(delta.volume[d].last);
+            } else if delta.flags & DELTA_CONTINUES == 0 {
+                self.side[d].sequence.restart(ring);
             }
         }
         self.start = if self.segment == 0 { self.start.min(delta.base) } else { self.start };

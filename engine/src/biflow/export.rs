@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn moments_do_not_cancel() {
-        assert_eq!(moments(3, 6, 14), (2.0, (2.0f64 / 3.0).sqrt()));
+        assert_eq!(moments(3, 6, 14), (2.0, 6.0f64.sqrt() / 3.0));
         assert_eq!(moments(1, 9, 81), (9.0, 0.0));
         // Two values that differ by two, far from zero: the deviation is exactly one.
         let (a, b) = (3_600_000_000_000u64, 3_600_000_000_002u64);

@@ -31,6 +31,9 @@ const GAPLESS: u8 = 32;
 /// Times overlapped in this tick.
 const TAINTED: u8 = 64;
 
+/// Distances above this are not trusted: numbers so far apart belong to two connections, or the order of three of them is not one.
+const FAR: u32 = 1 << 30;
+
 /// Whether `a` is before `b` (RFC 1982 arithmetic).
 const fn before(a: u32, b: u32) -> bool {
     (a.wrapping_sub(b) as i32) < 0
@@ -79,6 +82,13 @@ impl Sequence {
         self.state & bits == bits
     }
 
+    /// A fresh run began on `ring` with a delta that has no packets of this direction.
+    pub(super) fn restart(&mut self, ring: Ring) {
+        if self.is(RUN) && self.ring == ring {
+            self.state = self.state & !ALIGNED | EMPTY;
+        }
+    }
+
     pub(super) fn merge(&mut self, piece: &Piece<'_>) {
         if self.tick != piece.tick {
             self.tick = piece.tick;
@@ -114,7 +124,8 @@ impl Sequence {
             certain
         } else {
             // Another ring's tracker, which remembers segments of its own.
-            let certain = !before(low, self.next) && counted == 0;
+            let near = low.wrapping_sub(self.next) < FAR && end.wrapping_sub(low) < FAR;
+            let certain = near && counted == 0;
             if certain { self.align(Some(end), false) } else { self.state &= !(ALIGNED | GAPLESS) }
             certain
         } && !piece.doubtful;
@@ -136,6 +147,10 @@ impl Sequence {
     /// A delta of the run that the last one belongs to; whether its counts are certain.
     fn go_on(&mut self, low: u32, counted: u32) -> bool {
         if self.is(ALIGNED) {
+            if self.next.wrapping_sub(self.floor) > FAR {
+                // A higher floor doubts more, never less, and stays comparable however long the connection is.
+                self.floor = self.next.wrapping_sub(FAR / 2);
+            }
             return counted == 0 || !self.is(FLOOR) || !before(low, self.floor);
         }
         let caught_up = self.tail == self.next && !before(low, self.next);
@@ -158,7 +173,7 @@ impl Sequence {
             }
             return (false, if repeats { counted.max(1) } else { 0 });
         }
-        if retransmissions == 0 {
+        if retransmissions == 0 && low.wrapping_sub(self.next) < FAR && end.wrapping_sub(low) < FAR {
             self.align(Some(low), self.is(GAPLESS) && low == self.next);
             return (true, 0);
         }

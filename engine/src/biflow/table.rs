@@ -134,6 +134,12 @@ impl Table {
         Statistics { live: self.slab.live() as u64, held: held.0 as u64, memory_bytes: memory as u64, ..self.statistics }
     }
 
+    /// Whether a ring is known and not closed.
+    #[cfg(test)]
+    pub(super) fn rings_open(&self, ring: usize) -> bool {
+        self.rings.get(ring).is_some_and(|ring| ring.open)
+    }
+
     fn advance(&mut self) -> Option<Epoch> {
         let open = || self.rings.iter().filter(|ring| ring.open);
         // `None` is less than any mark: a ring without one holds the watermark.
