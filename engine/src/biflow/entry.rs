@@ -191,7 +191,9 @@ impl Entry {
             }
             if stack.syn > 0 && stack.seen & (SEEN_SYN | SEEN_SYN_ACK) == SEEN_SYN {
                 let at = delta.base + u64::from(stack.syn_at);
-                if self.flags & OPENED == 0 || at < self.opened_at {
+                // Of SYNs of one time that of direction 0 counts, whatever came first.
+                let earlier = (at, d == 1) < (self.opened_at, self.flags & OPENED_BY != 0);
+                if self.flags & OPENED == 0 || earlier {
                     self.opened_at = at;
                     self.flags = self.flags & !OPENED_BY | OPENED | if d == 1 { OPENED_BY } else { 0 };
                 }

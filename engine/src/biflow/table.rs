@@ -24,10 +24,24 @@ use crate::{
 
 /// Deltas whose entries are looked up together, so that the memory accesses overlap.
 const LOOKAHEAD: usize = 16;
+/// Expiring entries fetched ahead.
+const PREFETCH: usize = 4;
 /// No entry.
 const NONE: u32 = u32::MAX;
 /// Timers looked at to find a flow to evict.
 const EVICTION_TRIES: usize = 16;
+
+/// An entry's place in the slab, and bits of its hash that rule most other entries out without a look at them.
+#[derive(Clone, Copy)]
+struct Place {
+    tag: u32,
+    index: u32,
+}
+
+/// Bits of the hash that the hash table itself does not look at in one group.
+const fn tag(hash: u64) -> u32 {
+    (hash >> 25) as u32
+}
 
 #[derive(Clone, Copy)]
 struct RingClock {
@@ -43,7 +57,7 @@ pub struct Table {
     max_flows: usize,
     site: u64,
     hash: KeyHash,
-    index: HashTable<u32>,
+    index: HashTable<Place>,
     slab: Slab,
     wheel: Wheel,
     due: Vec<u32>,
@@ -190,7 +204,7 @@ impl Table {
         merged
     }
 
-    /// Merges deltas in the order given. Entries are looked up [`LOOKAHEAD`] at a time.
+    /// Merges deltas in the order given. Entries are looked up and fetched [`LOOKAHEAD`] at a time.
     fn absorb<'a>(&mut self, deltas: impl Iterator<Item = (Ring, &'a Delta)>) {
         let mut deltas = deltas.fuse();
         loop {
@@ -198,7 +212,12 @@ impl Table {
             let mut length = 0;
             for (place, (ring, delta)) in batch.iter_mut().zip(&mut deltas) {
                 let hash = self.hash.of(&delta.key);
-                *place = Some((ring, delta, hash, self.find(hash, delta)));
+                // Most likely the one; the key is compared when it has arrived.
+                let index = self.index.find(hash, |place| place.tag == tag(hash)).map_or(NONE, |place| place.index);
+                if index != NONE {
+                    self.slab.prefetch(index);
+                }
+                *place = Some((ring, delta, hash, index));
                 length += 1;
             }
             for &(ring, delta, hash, index) in batch.iter().flatten() {
@@ -211,10 +230,11 @@ impl Table {
     }
 
     fn find(&self, hash: u64, delta: &Delta) -> u32 {
-        self.index.find(hash, |index| self.slab.get(*index).key == delta.key).copied().unwrap_or(NONE)
+        let same = |place: &Place| place.tag == tag(hash) && self.slab.get(place.index).key == delta.key;
+        self.index.find(hash, same).map_or(NONE, |place| place.index)
     }
 
-    /// Merges one delta. `index` is where its entry was a moment ago.
+    /// Merges one delta. `index` is where its entry probably is.
     fn one(&mut self, ring: Ring, delta: &Delta, hash: u64, index: u32) {
         self.statistics.deltas += 1;
         self.statistics.packets += u64::from(delta.header.packets[0]) + u64::from(delta.header.packets[1]);
@@ -245,7 +265,7 @@ impl Table {
         let deadline = entry.deadline_tick(self.idle_nanos);
         let index = self.slab.insert(entry);
         let slab = &self.slab;
-        self.index.insert_unique(hash, index, |index| slab.get(*index).hash);
+        self.index.insert_unique(hash, Place { tag: tag(hash), index }, |place| slab.get(place.index).hash);
         self.wheel.arm(index, deadline, tick_of(delta.base));
         index
     }
@@ -316,7 +336,10 @@ impl Table {
     fn expire(&mut self, settled: u64) {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.take_before(settled, &mut due);
-        for index in due.drain(..) {
+        for (nth, &index) in due.iter().enumerate() {
+            if let Some(soon) = due.get(nth + PREFETCH) {
+                self.slab.prefetch(*soon);
+            }
             let entry = self.slab.get(index);
             let deadline = entry.deadline_tick(self.idle_nanos);
             if deadline >= settled {
@@ -326,6 +349,7 @@ impl Table {
                 self.remove(index, reason);
             }
         }
+        due.clear();
         self.due = due;
     }
 
@@ -353,7 +377,7 @@ impl Table {
         let slab = std::mem::take(&mut self.slab);
         let entry = slab.get(index);
         self.finish(entry, reason);
-        if let Ok(found) = self.index.find_entry(entry.hash, |other| *other == index) {
+        if let Ok(found) = self.index.find_entry(entry.hash, |place| place.index == index) {
             found.remove();
         }
         self.slab = slab;
