@@ -2,7 +2,9 @@
 
 use auscult_ebpf::{
     limit::{FIRST_PACKETS, TICK_SHIFT},
-    record::{DELTA_CONTINUES, DELTA_OPENS, Delta, FORM_FRAGMENT, FORM_PORTLESS, FRAGMENT_FIRST, FlowKey, SEEN_SYN, SEEN_SYN_ACK},
+    record::{
+        DELTA_CONTINUES, DELTA_OPENS, Delta, FORM_FRAGMENT, FORM_PORTLESS, FRAGMENT_FIRST, FlowKey, SEEN_SYN, SEEN_SYN_ACK,
+    },
 };
 
 use super::{
@@ -210,9 +212,16 @@ impl Entry {
         for i in usize::from(delta.first_sent)..usize::from(delta.first_count).min(FIRST_PACKETS) {
             let at = delta.base + u64::from(delta.first_at[i]);
             let count = usize::from(self.first_count);
-            let place = self.first_at[..count].partition_point(|other| *other <= at);
+            let in_order = count == 0 || self.first_at[count - 1] <= at;
+            let place = if in_order { count } else { self.first_at[..count].partition_point(|other| *other <= at) };
             if place == FIRST_PACKETS {
                 return;
+            }
+            if in_order {
+                (self.first_at[place], self.first_size[place]) = (at, delta.first_size[i]);
+                self.first_direction = self.first_direction & !(1 << place) | (delta.first_direction >> i & 1) << place;
+                self.first_count += 1;
+                continue;
             }
             let end = count.min(FIRST_PACKETS - 1);
             self.first_at.copy_within(place..end, place + 1);

@@ -54,7 +54,10 @@ pub(super) fn export(entry: &Entry, reason: FlowEndReason, utc_offset: i64, flow
         fragment_of: (fragment_of != 0).then_some(fragment_of),
         community_id: community_id(key, forward, entry.side.map(|side| side.control_bits)),
         parse_stop: entry.stop,
-        side: Both(sides.map(|side| side_row(side, is_ip, entry.is_tcp(), utc_offset))),
+        side: Both([
+            side_row(sides[0], is_ip, entry.is_tcp(), utc_offset),
+            side_row(sides[1], is_ip, entry.is_tcp(), utc_offset),
+        ]),
         handshake_rtt_responder: responder_rtt,
         handshake_rtt_initiator: initiator_rtt,
         first_packets: first_packets(entry, forward, utc_offset),

@@ -126,7 +126,11 @@ impl Sequence {
             // Another ring's tracker, which remembers segments of its own.
             let near = low.wrapping_sub(self.next) < FAR && end.wrapping_sub(low) < FAR;
             let certain = near && counted == 0;
-            if certain { self.align(Some(end), false) } else { self.state &= !(ALIGNED | GAPLESS) }
+            if certain {
+                self.align(Some(end), false)
+            } else {
+                self.state &= !(ALIGNED | GAPLESS)
+            }
             certain
         } && !piece.doubtful;
         if certain {
@@ -234,8 +238,7 @@ mod tests {
         let mut sequence = Sequence::default();
         for (tick, &(continues, ring, low, end, retransmissions, out_of_order, gap)) in rows.iter().enumerate() {
             let seen = SEEN_LOW | SEEN_SEQUENCE | if gap { SEEN_GAP } else { 0 };
-            let stack =
-                Stack { sequence_low: low, sequence_next: end, retransmissions, out_of_order, seen, ..Stack::default() };
+            let stack = Stack { sequence_low: low, sequence_next: end, retransmissions, out_of_order, seen, ..Stack::default() };
             let tick = tick as u32;
             sequence.merge(&Piece { stack: &stack, ring, continues, doubtful: false, tick, in_order: true, occupies: true });
         }

@@ -336,6 +336,7 @@ impl Table {
     fn expire(&mut self, settled: u64) {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.take_before(settled, &mut due);
+        self.finished.reserve(due.len());
         for (nth, &index) in due.iter().enumerate() {
             if let Some(soon) = due.get(nth + PREFETCH) {
                 self.slab.prefetch(*soon);

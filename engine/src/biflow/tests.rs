@@ -6,7 +6,10 @@ mod scene;
 
 use std::sync::Arc;
 
-use auscult_ebpf::{hash::shard, record::Delta};
+use auscult_ebpf::{
+    hash::shard,
+    record::{Delta, FORM_FRAGMENT, FORM_IPV4, FRAGMENT_FIRST, FRAGMENT_LATER},
+};
 use proptest::prelude::*;
 
 use self::{
@@ -130,7 +133,7 @@ fn run(seed: u64, spread: Spread, unordered: bool, evictions: u64) -> [usize; 2]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     /// Nothing is evicted: ticks, sweeps and reopened connections are the only cuts. No interval is lost.
     #[test]
@@ -234,4 +237,90 @@ fn the_longest_silent_flow_is_evicted() {
     let evicted: Vec<_> = rows.iter().map(|row| (row.start, row.end_reason)).collect();
     // Written before the first Mark, so in observation time.
     assert_eq!(evicted, [2, 3].map(|second| (second * SECOND as i64, FlowEndReason::LackOfResources)));
+}
+
+fn reasons(epoch: &Epoch) -> Vec<(u64, FlowEndReason)> {
+    epoch.rows.iter().map(|row| (row.side[Direction::Forward].packets, row.end_reason)).collect()
+}
+
+#[test]
+fn the_watermark_is_the_oldest_mark_of_the_open_rings() {
+    let mut table = Table::new(settings(3, 1, 100));
+    table.deltas(1, &[delta(0, SECOND)]);
+    assert!(table.mark(mark(0, 50 * SECOND)).is_none());
+    assert!(table.mark(mark(1, 4 * SECOND)).is_none());
+    assert!(table.mark(mark(9, 4 * SECOND)).is_none(), "no such ring");
+    let first = table.mark(mark(2, 60 * SECOND)).expect("all rings have marked");
+    assert_eq!((first.watermark, first.rows.len()), (4 * SECOND, 0));
+    assert!(table.mark(mark(2, 61 * SECOND)).is_none(), "ring 1 holds it");
+    let second = table.close(1).expect("ring 1 holds it no longer");
+    assert_eq!((second.watermark, reasons(&second)), (50 * SECOND, vec![(1, FlowEndReason::IdleTimeout)]));
+    assert!(table.mark(mark(1, 70 * SECOND)).is_none(), "closed");
+    assert!(table.close(0).is_some_and(|epoch| epoch.watermark == 61 * SECOND));
+    assert!(table.close(2).is_some_and(|epoch| epoch.watermark == u64::MAX));
+    assert!(table.close(2).is_none());
+}
+
+#[test]
+fn a_clock_step_ends_all_flows_and_time_begins_anew() {
+    let mut table = Table::new(settings(1, 1, 100));
+    table.deltas(0, &[delta(0, 1000 * SECOND), delta(0, 1001 * SECOND)]);
+    assert!(table.mark(mark(0, 1001 * SECOND)).is_some());
+    let step = table.clock_step();
+    assert_eq!((step.era, step.watermark, reasons(&step)), (0, u64::MAX, vec![(2, FlowEndReason::ForcedEnd)]));
+    table.deltas(0, &[delta(0, SECOND)]);
+    let next = table.mark(mark(0, 20 * SECOND)).expect("an earlier time is new in another era");
+    assert_eq!((next.era, reasons(&next)), (1, vec![(1, FlowEndReason::IdleTimeout)]));
+    assert_eq!(table.statistics().exported, [1, 0, 0, 1, 0]);
+}
+
+#[test]
+fn too_many_waiting_deltas_are_merged_early() {
+    let mut table = Table::new(settings(2, 1, 100));
+    let deltas: Vec<Delta> = (0..1000).map(|nth| delta(0, SECOND + nth)).collect();
+    for _ in 0..=super::HELD_MAX / deltas.len() {
+        table.deltas(0, &deltas);
+    }
+    let statistics = table.statistics();
+    assert_eq!(statistics.hurried, statistics.deltas);
+    assert!(statistics.hurried > 0 && statistics.held <= super::HELD_MAX as u64);
+    assert!(table.close(0).is_none());
+    let rows = table.close(1).map(|epoch| reasons(&epoch)).unwrap_or_default();
+    assert_eq!(rows.iter().map(|row| row.0).sum::<u64>(), (super::HELD_MAX as u64 / 1000 + 1) * 1000);
+}
+
+/// A later fragment (`later`) or a datagram's first fragment, with that IP identification.
+fn fragment(later: bool, identification: u32, at: u64) -> Delta {
+    let mut delta = delta(0, at);
+    if later {
+        (delta.key.form, delta.key.port) = (FORM_IPV4 | FORM_FRAGMENT, [0, 0]);
+    }
+    delta.stack[0].fragments = if later { FRAGMENT_LATER } else { FRAGMENT_FIRST };
+    delta.fragment = identification;
+    delta
+}
+
+#[test]
+fn later_fragments_are_linked_to_the_flow_of_the_first() {
+    for (order, linked) in [([(false, 7), (true, 7)], true), ([(true, 7), (false, 7)], true), ([(false, 7), (true, 8)], false)] {
+        let mut table = Table::new(settings(1, 1, 100));
+        for (nth, (later, identification)) in order.into_iter().enumerate() {
+            table.deltas(0, &[fragment(later, identification, SECOND + nth as u64)]);
+        }
+        let rows = table.close(0).map(|epoch| epoch.rows).unwrap_or_default();
+        let first = rows.iter().find(|row| !row.is_fragment).expect("the flow with ports");
+        let later = rows.iter().find(|row| row.is_fragment).expect("the flow of fragments");
+        assert_eq!(later.fragment_of, linked.then_some(first.flow_id));
+        assert_eq!((later.endpoint[Direction::Forward].port, first.fragment_of), (None, None));
+        assert_eq!(shard(&fragment(false, 7, 0).key), shard(&fragment(true, 7, 0).key));
+    }
+}
+
+#[test]
+fn shards_share_the_flows_out() {
+    let mut counts = [0u32; 4];
+    for flow in 0..4000 {
+        counts[shard(&scene::key(flow, 4)) as usize % 4] += 1;
+    }
+    assert!(counts.iter().all(|count| (850..1150).contains(count)), "{counts:?}");
 }

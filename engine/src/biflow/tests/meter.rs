@@ -13,7 +13,7 @@ use auscult_ebpf::{
 
 use super::{
     super::{LINGER_TICKS, tick_of},
-    scene::{ACK, Dice, FIN, Packet, RST, SYN, Scene, SECOND, Spread},
+    scene::{ACK, Dice, FIN, Packet, RST, SECOND, SYN, Scene, Spread},
 };
 
 /// What a tracker makes of a segment.
@@ -72,6 +72,7 @@ struct Slot {
 
 /// What a ring holds.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are deltas")]
 pub enum Record {
     Delta(Delta),
     Mark(u64),

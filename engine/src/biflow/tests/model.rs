@@ -1,6 +1,9 @@
 //! The reference: flow records straight from lists of packets.
 
-use auscult_ebpf::{meter::size_bin, record::{FORM_ETHERNET, FORM_IPV4, FlowKey}};
+use auscult_ebpf::{
+    meter::size_bin,
+    record::{FORM_ETHERNET, FORM_IPV4, FlowKey},
+};
 
 use super::{
     super::{
@@ -146,7 +149,13 @@ impl Segments {
             initiator_by,
             endpoint: Both([initiator, 1 - initiator].map(|d| endpoint(key, packets, d))),
             protocol: is_ip.then_some(key.protocol),
-            ethertype: Some(if !is_ip { key.scope } else if key.form == FORM_IPV4 { 0x0800 } else { 0x86dd }),
+            ethertype: Some(if !is_ip {
+                key.scope
+            } else if key.form == FORM_IPV4 {
+                0x0800
+            } else {
+                0x86dd
+            }),
             icmp_type: (key.protocol == 1).then_some(8),
             icmp_code: (key.protocol == 1).then_some(0),
             is_fragment: false,
@@ -174,7 +183,8 @@ fn endpoint(key: &FlowKey, packets: &[Seen], d: usize) -> Endpoint {
 }
 
 fn handshake([forward, reverse]: &[Vec<Seen>; 2]) -> [Option<u64>; 2] {
-    let syns = |side: &[Seen]| side.iter().filter(|(packet, _)| packet.bits & SYN != 0).map(|(packet, _)| *packet).collect::<Vec<_>>();
+    let syns =
+        |side: &[Seen]| side.iter().filter(|(packet, _)| packet.bits & SYN != 0).map(|(packet, _)| *packet).collect::<Vec<_>>();
     let (syn, answer) = (syns(forward), syns(reverse));
     let ([syn], [answer]) = (&syn[..], &answer[..]) else { return [None; 2] };
     if !syn.opens() || answer.opens() || answer.at < syn.at {
