@@ -192,6 +192,11 @@ pub const FRAGMENT_FIRST: u8 = 1;
 /// `Stack::fragments` bit: a later fragment was seen.
 pub const FRAGMENT_LATER: u8 = 2;
 
+/// `Stack::control_bits` bit of ICMP and ICMPv6 flows whose key is a request/reply pair: this direction sent a request.
+pub const ICMP_REQUEST: u8 = 1;
+/// `Stack::control_bits` bit of ICMP and ICMPv6 flows whose key is a request/reply pair: this direction sent a reply.
+pub const ICMP_REPLY: u8 = 2;
+
 /// Link-layer addresses of the first packet of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(2))]

@@ -1,14 +1,19 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 
 pub mod batch;
+pub mod biflow;
 pub mod capture;
 pub mod cli;
 pub mod config;
+pub mod coverage;
 pub mod flow;
+pub mod lab;
+pub mod lake;
 pub mod ledger;
 pub mod limit;
 pub mod pipeline;
 pub mod progress;
+pub mod scene;
 pub mod serve;
 pub mod shutdown;
 pub mod summary;
