@@ -1,0 +1,3 @@
+//! Frames to deltas and ledgers, from a live interface.
+
+pub mod live;
