@@ -96,11 +96,13 @@ pub enum Lost {
     RingFull = 0,
     /// The CPU has no ring (it came online after the start).
     NoRing = 1,
+    /// The meter has no slots.
+    NoSlot = 2,
 }
 
 impl Lost {
     /// All places, in counter order.
-    pub const ALL: [Self; 2] = [Self::RingFull, Self::NoRing];
+    pub const ALL: [Self; 3] = [Self::RingFull, Self::NoRing, Self::NoSlot];
     /// Counter cells reserved for places in [`crate::record::Counters`].
     pub const CELLS: usize = 4;
 
@@ -109,6 +111,7 @@ impl Lost {
         match self {
             Self::RingFull => "ring_full",
             Self::NoRing => "no_ring",
+            Self::NoSlot => "no_slot",
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Access to the octets of one frame.
 
+use crate::limit::HEADER_OFFSET_MAX;
+
 /// One frame: the only door to packet octets. A missing octet is a value, never an index.
 pub trait Frame {
-    /// The `N` octets at `offset`; `None` when the frame (as captured) is shorter.
+    /// The `N` octets at `offset`; `None` when the frame (as captured) is shorter, or the offset is beyond
+    /// [`HEADER_OFFSET_MAX`].
     fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
 
     /// Octets on the wire, which may be more than were captured.
@@ -14,6 +17,11 @@ pub trait Frame {
     /// The same number, but no longer a constant in the verifier's eyes, so that program paths merge. Identity natively.
     fn blur(&self, offset: u32) -> u32 {
         offset
+    }
+
+    /// VLAN tag that the NIC or its driver took out of the frame and holds beside it.
+    fn offloaded_tag(&self) -> Option<u16> {
+        None
     }
 
     /// Copies up to `N` octets from `offset` to `into` and returns how many were there; the rest of `into` becomes zero.
@@ -37,6 +45,9 @@ impl<'a> Slice<'a> {
 impl Frame for Slice<'_> {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        if offset > HEADER_OFFSET_MAX {
+            return None;
+        }
         let start = offset as usize;
         self.octets.get(start..start + N)?.try_into().ok()
     }

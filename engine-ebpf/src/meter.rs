@@ -1,15 +1,160 @@
-//! To come.
+//! The flow-cache meter: packets in, deltas and samples out.
+//!
+//! One slot holds one micro-flow. A hit is added in place; a miss hands the resident of the set's staler slot to the ring and
+//! takes the slot over. A slot is also handed over when a packet of a later tick arrives (no delta spans two ticks), when a sweep
+//! finds it stale, when a count could overflow, and when a pure SYN follows anything but pure SYNs (so that a new connection on
+//! old ports starts a delta). Laws upheld here, numbered in `engine/ARCHITECTURE.md`: LEDGER-1 (a slot leaves the cache with its
+//! counts or they are counted lost), MERGE-1 (every field has a merge rule).
+
+mod add;
+mod cache;
+mod sweep;
+
+pub use cache::{FlowCache, Found, Sets, Slots};
+pub use sweep::{resident, sweep_slot};
+
+use crate::{
+    discard::Lost,
+    frame::Frame,
+    hash,
+    limit::{DELTA_OCTETS_MAX, DELTA_PACKETS_MAX, TICK_SHIFT},
+    parse::Packet,
+    record::{Counters, DELTA_ONLY_SYN, Delta, SampleHead},
+    sample::Shares,
+    settings::{FLAG_SAMPLES, Settings},
+};
+
+/// TCP control bits (RFC 9293 §3.1).
+pub(crate) const FIN: u8 = 1;
+pub(crate) const SYN: u8 = 2;
+pub(crate) const RST: u8 = 4;
+pub(crate) const ACK: u8 = 16;
+
+/// Where records go: the CPU's ring, or a buffer natively.
+pub trait Sink {
+    /// Hands a delta over.
+    ///
+    /// # Errors
+    /// The place where it was lost.
+    fn delta(&mut self, delta: &Delta) -> Result<(), Lost>;
+
+    /// Hands a sample over: `head`, then `head.length` octets of the frame from `offset`, in a record with room for `N`.
+    ///
+    /// # Errors
+    /// The place where it was lost.
+    fn sample<F: Frame, const N: usize>(&mut self, head: &SampleHead, frame: &F, offset: u32) -> Result<(), Lost>;
+}
+
+/// What one CPU keeps besides its slots.
+pub struct Core<'a> {
+    /// Counters.
+    pub counters: &'a mut Counters,
+    /// Sample shares.
+    pub shares: &'a mut Shares,
+    /// Number of the CPU.
+    pub cpu: u16,
+}
+
+/// The tick of an observation time.
+#[inline(always)]
+pub const fn tick(at: u64) -> u64 {
+    at >> TICK_SHIFT
+}
 
 /// Bin of a packet size in the histogram: borders at 64, 128, 256, 512, 1024, 1344 and 1536 octets (a bin holds its lower border).
+#[inline(always)]
 pub const fn size_bin(size: u16) -> usize {
-    match size {
-        0..64 => 0,
-        64..128 => 1,
-        128..256 => 2,
-        256..512 => 3,
-        512..1024 => 4,
-        1024..1344 => 5,
-        1344..1536 => 6,
-        1536.. => 7,
+    // Four bits for each 64 octets below 1,536; the first word covers sizes below 1,024.
+    const LOW: u64 = 0x4444_4444_3333_2210;
+    const HIGH: u64 = 0x7777_7777_6665_5555;
+    let step = (size >> 6) as u32;
+    let bin = if step < 16 {
+        LOW >> (step * 4)
+    } else if step < 32 {
+        HIGH >> ((step - 16) * 4)
+    } else {
+        7
+    };
+    (bin & 7) as usize
+}
+
+/// Meters one parsed packet at observation time `at`, which must not run backwards.
+#[inline(always)]
+pub fn meter<F: Frame, S: Slots, K: Sink>(
+    frame: &F,
+    packet: &Packet,
+    at: u64,
+    settings: &Settings,
+    slots: &mut S,
+    core: &mut Core<'_>,
+    sink: &mut K,
+) {
+    let hash = hash::keyed(&packet.key, &settings.hash_keys);
+    let Some(Found { slot, hit }) = slots.find(hash, &packet.key) else {
+        core.counters.lost_packets[Lost::NoSlot as usize] += 1;
+        core.counters.lost_octets[Lost::NoSlot as usize] += u64::from(packet.layer2_octets);
+        return;
+    };
+    let opens = packet.is_tcp() && packet.control_bits & (SYN | ACK) == SYN;
+    let reopens = opens && slot.flags & DELTA_ONLY_SYN == 0;
+    let dirty = slot.dirty();
+    let mut fresh = !hit || reopens;
+    if dirty && (fresh || tick(slot.base) != tick(at) || full(slot)) {
+        fresh |= hand_over(slot, core.counters, sink).is_err();
+        slot.header.packets = [0, 0];
+    }
+    if fresh {
+        add::claim(slot, packet, hash, at, settings, core.cpu);
+    } else if !slot.dirty() {
+        add::restart(slot, at);
+    }
+    add::packet(frame, packet, at, slot, opens);
+    if settings.has(FLAG_SAMPLES) && packet.payload_octets != 0 && slot.sample_left[direction(packet)] != 0 {
+        add::sample(frame, packet, at, settings, slot, core, sink);
+    }
+}
+
+/// Counts a frame that reached the meter. Everything is counted here before anything else happens to it.
+#[inline(always)]
+pub fn seen<F: Frame>(frame: &F, settings: &Settings, counters: &mut Counters) {
+    let octets = frame.wire_octets();
+    counters.seen_packets += 1;
+    counters.seen_octets += u64::from(octets);
+    if settings.super_frame_octets != 0 && octets > settings.super_frame_octets {
+        counters.super_frames += 1;
+    }
+    if frame.captured_octets() < octets {
+        counters.truncated_frames += 1;
+    }
+}
+
+/// Direction of a packet as an index that the verifier can bound.
+#[inline(always)]
+pub(crate) const fn direction(packet: &Packet) -> usize {
+    (packet.direction & 1) as usize
+}
+
+/// A count of the slot is so high that the next packet could overflow one.
+#[inline(always)]
+fn full(slot: &Delta) -> bool {
+    let [forward, back] = slot.header.packets;
+    (forward | back) >= DELTA_PACKETS_MAX || (slot.volume[0].layer2_octets | slot.volume[1].layer2_octets) >= DELTA_OCTETS_MAX
+}
+
+/// LEDGER-1: the slot leaves with its counts, or they are counted lost.
+#[inline(always)]
+pub(crate) fn hand_over<K: Sink>(slot: &Delta, counters: &mut Counters, sink: &mut K) -> Result<(), Lost> {
+    match sink.delta(slot) {
+        Ok(()) => {
+            counters.deltas += 1;
+            Ok(())
+        }
+        Err(place) => {
+            let [forward, back] = slot.header.packets;
+            let place = place as usize & (Lost::CELLS - 1);
+            counters.lost_packets[place] += u64::from(forward) + u64::from(back);
+            counters.lost_octets[place] += u64::from(slot.volume[0].layer2_octets) + u64::from(slot.volume[1].layer2_octets);
+            Err(Lost::RingFull)
+        }
     }
 }

@@ -1,1 +1,138 @@
-//! To come.
+//! One frame in, one [`Packet`] out: key, direction, lengths and the few header fields that are metered.
+//!
+//! The same code runs in the kernel and natively. It never fails on an IP or Ethernet frame: what is too deep, truncated or
+//! malformed is metered at the deepest whole layer and [`Packet::stop`] says why. Only a frame without any key is discarded.
+//! Checksums are not verified (offload leaves them unfilled on mirrored traffic).
+//!
+//! For the verifier: offsets go through [`Frame::blur`] after each layer so that program paths merge, headers are read with
+//! one bound check each, and loops have constant bounds.
+
+mod link;
+mod network;
+mod transport;
+
+use crate::{
+    discard::{Discard, ParseStop},
+    frame::Frame,
+    limit::VLAN_IDS_KEPT,
+    record::{FORM_FRAGMENT, FORM_PORTLESS, FlowKey},
+};
+
+/// Where parsing starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At an Ethernet header at offset 0.
+    Ethernet,
+    /// At a network header of a link without Ethernet header (raw IP, null/loopback, Linux cooked capture).
+    Network {
+        /// Ethertype of what is at `offset`; zero when unknown.
+        ethertype: u16,
+        /// Offset of the network header.
+        offset: u32,
+        /// Offset of the sender's MAC, if the link header has one.
+        source_mac: Option<u32>,
+    },
+}
+
+/// `Packet::link` bit: the target MAC is at `target_mac`.
+pub const LINK_TARGET: u8 = 1;
+/// `Packet::link` bit: the source MAC is at `source_mac`.
+pub const LINK_SOURCE: u8 = 2;
+
+/// What one frame contributes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packet {
+    /// The [`FlowKey`] as words.
+    pub key: [u64; 5],
+    /// Frame octets on the wire.
+    pub layer2_octets: u32,
+    /// IP total length, or what follows the link header of other frames.
+    pub octets: u32,
+    /// Transport payload octets.
+    pub payload_octets: u32,
+    /// Where the transport payload starts.
+    pub payload_offset: u32,
+    /// TCP: offset of the header.
+    pub transport_offset: u32,
+    /// TCP sequence number.
+    pub sequence: u32,
+    /// IP identification of a fragment.
+    pub fragment: u32,
+    /// 0: from the key's low address to the high one, 1: back.
+    pub direction: u32,
+    /// TCP window.
+    pub window: u16,
+    /// Outermost VLAN tags.
+    pub tags: [u16; VLAN_IDS_KEPT],
+    /// Number of VLAN tags read.
+    pub tag_count: u8,
+    /// TCP control bits; zero for other protocols.
+    pub control_bits: u8,
+    /// IP protocol; zero for other frames.
+    pub protocol: u8,
+    /// `FORM_*` of the key.
+    pub form: u8,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// Traffic class.
+    pub class: u8,
+    /// [`ParseStop`] as number.
+    pub stop: u8,
+    /// `FRAGMENT_*` of the record.
+    pub fragments: u8,
+    /// `LINK_*`: which MACs the frame has.
+    pub link: u8,
+    /// Offset of the target MAC.
+    pub target_mac: u32,
+    /// Offset of the source MAC.
+    pub source_mac: u32,
+    /// Added to the meter's observation point: interface of a capture file.
+    pub observation_point: u32,
+}
+
+impl Packet {
+    /// The flow key.
+    pub fn flow_key(&self) -> FlowKey {
+        FlowKey::from_words(self.key)
+    }
+
+    /// The packet is TCP with a whole header.
+    #[inline(always)]
+    pub fn is_tcp(&self) -> bool {
+        self.protocol == transport::TCP && self.form & (FORM_FRAGMENT | FORM_PORTLESS) == 0
+    }
+
+    #[inline(always)]
+    fn stopped(&mut self, why: ParseStop) {
+        self.stop = why as u8;
+    }
+}
+
+/// Parses a frame. With `vlan_in_key`, IP flows of different outermost VLANs have different keys.
+///
+/// # Errors
+/// [`Discard`] when nothing in the frame can be a key.
+#[inline(always)]
+pub fn parse<F: Frame>(frame: &F, start: Start, vlan_in_key: bool) -> Result<Packet, Discard> {
+    let mut packet = Packet { layer2_octets: frame.wire_octets(), ..Packet::default() };
+    let (ethertype, offset) = match start {
+        Start::Ethernet => link::ethernet(frame, &mut packet)?,
+        Start::Network { ethertype, offset, source_mac } => {
+            if let Some(at) = source_mac {
+                packet.link = LINK_SOURCE;
+                packet.source_mac = at;
+            }
+            (ethertype, offset)
+        }
+    };
+    let scope = if vlan_in_key && packet.tag_count > 0 { packet.tags[0] & 0x0fff } else { 0 };
+    let parsed = match ethertype {
+        network::ETHERTYPE_IPV4 => network::ipv4(frame, offset, scope, &mut packet),
+        network::ETHERTYPE_IPV6 => network::ipv6(frame, offset, scope, &mut packet),
+        _ => false,
+    };
+    if !parsed {
+        link::as_link_flow(frame, ethertype, offset, &mut packet)?;
+    }
+    Ok(packet)
+}

@@ -73,6 +73,25 @@ pub struct FlowKey {
     pub scope: u16,
 }
 
+impl FlowKey {
+    /// The key as five words, as hashed and compared.
+    #[inline(always)]
+    pub const fn words(&self) -> &[u64; 5] {
+        // SAFETY: same size and alignment (asserted below), no padding, every bit pattern is a value of both.
+        unsafe { &*core::ptr::from_ref(self).cast() }
+    }
+
+    /// The key of five words.
+    #[inline(always)]
+    pub const fn from_words(words: [u64; 5]) -> Self {
+        // SAFETY: as above.
+        unsafe { core::mem::transmute(words) }
+    }
+}
+
+#[cfg(target_endian = "big")]
+compile_error!("record layouts and the kernel object are little-endian");
+
 /// What is added up per packet in one direction. Exactly one cache line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(8))]

@@ -1,4 +1,13 @@
-//! Sampler.
+//! Sampler: which payload is worth carrying to userspace, and how much of it.
+//!
+//! A flow has a class by its first packet and a budget per direction; each class has a share of octets per tick and CPU that no
+//! other class can use up. TCP gives nothing before an observed SYN, so what is sampled is the start of a conversation.
+
+use crate::{
+    frame::Frame,
+    parse::Packet,
+    record::{FORM_ETHERNET, FORM_FRAGMENT, FORM_PORTLESS},
+};
 
 /// What a conversation's leading payload may tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,16 +34,8 @@ pub enum Class {
 
 impl Class {
     /// All classes, in counter order.
-    pub const ALL: [Self; 8] = [
-        Self::None,
-        Self::Link,
-        Self::Address,
-        Self::Name,
-        Self::Announce,
-        Self::Clinical,
-        Self::Stream,
-        Self::Datagram,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::None, Self::Link, Self::Address, Self::Name, Self::Announce, Self::Clinical, Self::Stream, Self::Datagram];
     /// Counter cells in [`crate::record::Counters`].
     pub const CELLS: usize = 8;
 
@@ -51,4 +52,88 @@ impl Class {
             Self::Datagram => "datagram",
         }
     }
+}
+
+/// Octets of samples per tick and CPU, by class: what a flood of one class cannot take from the others.
+pub const SHARES_DEFAULT: [u32; Class::CELLS] = [0, 64 << 10, 128 << 10, 256 << 10, 256 << 10, 1 << 20, 1 << 20, 256 << 10];
+
+/// Octets that one run of a flow may give per direction, by class.
+const BUDGETS: [u16; Class::CELLS] = [0, 1504, 3008, 1024, 3008, 8192, 4096, 512];
+
+/// What is left of the shares in the current tick. One per CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Shares {
+    /// The tick.
+    pub tick: u64,
+    /// Octets left, by [`Class`].
+    pub left: [u32; Class::CELLS],
+}
+
+impl Class {
+    /// Octets per direction that a run of this class may give.
+    #[inline(always)]
+    pub const fn budget(self) -> u16 {
+        BUDGETS[self as usize]
+    }
+}
+
+/// Class of a flow by its first packet. Ports only choose the share; they say nothing about what a device is.
+#[inline(always)]
+pub fn class_of(packet: &Packet) -> Class {
+    if packet.form == FORM_ETHERNET {
+        return Class::Link;
+    }
+    if packet.form & (FORM_FRAGMENT | FORM_PORTLESS) != 0 {
+        return Class::None;
+    }
+    let (low, high) = (packet.key[4] as u16, (packet.key[4] >> 16) as u16);
+    match packet.protocol {
+        TCP if is_clinical(low) || is_clinical(high) => Class::Clinical,
+        TCP => Class::Stream,
+        UDP => by_udp_port(low, high),
+        ICMPV6 if low >= 133 && low <= 137 => Class::Address,
+        _ => Class::None,
+    }
+}
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
+
+/// DICOM (104, 11112, 2761, 2762) and HL7/MLLP (2575, and 6661, the usual default of interface engines).
+#[inline(always)]
+const fn is_clinical(port: u16) -> bool {
+    matches!(port, 104 | 11112 | 2761 | 2762 | 2575 | 6661)
+}
+
+#[inline(always)]
+const fn by_udp_port(low: u16, high: u16) -> Class {
+    match (udp_class(low), udp_class(high)) {
+        (Class::Datagram, class) | (class, _) => class,
+    }
+}
+
+/// Class by registered port: DHCP; names; SSDP, WS-Discovery, SNMP, BACnet, CoAP, syslog, NTP, TFTP, Philips data export, SIP.
+#[inline(always)]
+const fn udp_class(port: u16) -> Class {
+    match port {
+        67 | 68 | 546 | 547 => Class::Address,
+        53 | 137 | 138 | 5353 | 5355 => Class::Name,
+        69 | 123 | 161 | 162 | 514 | 1900 | 3702 | 5060 | 5683 | 24105 | 47808 => Class::Announce,
+        _ => Class::Datagram,
+    }
+}
+
+/// Octets that a direction may still give once its leading payload is DICOM's A-ASSOCIATE or MLLP's start block.
+pub const CLINICAL_BUDGET: u16 = BUDGETS[Class::Clinical as usize];
+
+/// The leading octets of a TCP payload are a DICOM A-ASSOCIATE-RQ or -AC (PS3.8 §9.3.2: type 1 or 2, protocol version 1) or an
+/// HL7 message in MLLP framing (0x0b, `MSH`).
+#[inline(always)]
+pub fn opens_clinical<F: Frame>(frame: &F, offset: u32) -> bool {
+    let Some(lead) = frame.read::<8>(offset) else { return false };
+    let mllp = lead[0] == 0x0b && lead[1] == b'M' && lead[2] == b'S' && lead[3] == b'H';
+    let dicom = (lead[0] == 1 || lead[0] == 2) && lead[1] == 0 && lead[2] == 0 && lead[6] == 0 && lead[7] == 1;
+    mllp || dicom
 }

@@ -1,0 +1,347 @@
+//! Adding one packet to its slot.
+
+use super::{ACK, Core, FIN, RST, SYN, Sink, direction, size_bin, tick};
+use crate::{
+    frame::Frame,
+    limit::{FIRST_PACKETS, SAMPLE_LARGE, SAMPLE_MEDIUM, SAMPLE_SMALL, TCP_OPTIONS_MAX},
+    parse::{LINK_SOURCE, LINK_TARGET, Packet},
+    record::{
+        ABI, DELTA_CONTINUES, DELTA_HAS_MACS, DELTA_ONLY_SYN, DELTA_OPENS, Delta, FlowKey, Header, Kind, SEEN_ACK, SEEN_GAP,
+        SEEN_LOW, SEEN_SEQUENCE, SEEN_SYN, SEEN_SYN_ACK, SampleHead, Stack, Volume,
+    },
+    sample::{CLINICAL_BUDGET, Class, class_of, opens_clinical},
+    settings::Settings,
+};
+
+/// Takes a slot over for a new run of the packet's flow.
+#[inline(always)]
+pub fn claim(slot: &mut Delta, packet: &Packet, hash: u64, at: u64, settings: &Settings, cpu: u16) {
+    clear::<{ size_of::<Delta>() / 8 }>(core::ptr::from_mut(slot).cast());
+    slot.header = Header { kind: Kind::Delta as u8, abi: ABI, cpu, packets: [0, 0] };
+    slot.hash = hash;
+    slot.key = FlowKey::from_words(packet.key);
+    slot.base = at;
+    slot.flags = DELTA_ONLY_SYN;
+    slot.observation_point = packet.observation_point + settings.observation_point;
+    let class = class_of(packet);
+    slot.class = class as u8;
+    // TCP gives samples from an observed SYN on: see `tcp`.
+    if !packet.is_tcp() {
+        slot.sample_left = [class.budget(), class.budget()];
+    }
+}
+
+/// Starts the next delta of a run that was handed over: counts from zero, sequence state and first packets go on.
+#[inline(always)]
+pub fn restart(slot: &mut Delta, at: u64) {
+    slot.base = at;
+    clear::<{ 2 * size_of::<Volume>() / 8 }>(core::ptr::from_mut(&mut slot.volume).cast());
+    restart_stack(&mut slot.stack[0]);
+    restart_stack(&mut slot.stack[1]);
+    slot.first_sent = slot.first_count;
+    slot.flags = slot.flags & DELTA_ONLY_SYN | DELTA_CONTINUES;
+    slot.tag_counts = 0;
+    slot.stop = 0;
+    slot.fragment = 0;
+}
+
+#[inline(always)]
+fn restart_stack(stack: &mut Stack) {
+    let (next, gap_start, gap_end) = (stack.sequence_next, stack.gap_start, stack.gap_end);
+    let seen = stack.seen & (SEEN_SEQUENCE | SEEN_GAP);
+    clear::<{ size_of::<Stack>() / 8 }>(core::ptr::from_mut(stack).cast());
+    stack.sequence_next = next;
+    stack.gap_start = gap_start;
+    stack.gap_end = gap_end;
+    stack.seen = seen;
+}
+
+/// Zeroes `WORDS` words. Volatile, because a `memset` is a call in BPF, byte by byte.
+#[inline(always)]
+fn clear<const WORDS: usize>(words: *mut u64) {
+    let mut i = 0;
+    while i < WORDS {
+        // SAFETY: the callers pass a pointer to a `repr(C)`, 8-aligned value of at least `WORDS` words that they borrow mutably;
+        // all-zero is a value of each.
+        unsafe { words.add(i).write_volatile(0) };
+        i += 1;
+    }
+}
+
+/// Adds the packet to a slot that holds its key.
+#[inline(always)]
+pub fn packet<F: Frame>(frame: &F, packet: &Packet, at: u64, slot: &mut Delta, opens: bool) {
+    let way = direction(packet);
+    let since = at.wrapping_sub(slot.base) as u32;
+    let size = if packet.octets > 0xffff { u16::MAX } else { packet.octets as u16 };
+    let count = slot.header.packets[way];
+    if !slot.dirty() && opens {
+        slot.flags |= DELTA_OPENS;
+    }
+    if !opens {
+        slot.flags &= !DELTA_ONLY_SYN;
+    }
+    if count == 0 {
+        first_of_direction(frame, packet, slot, way);
+    }
+    volume(&mut slot.volume[way], packet, since, size, count);
+    slot.header.packets[way] = count + 1;
+    if slot.first_count < FIRST_PACKETS as u8 {
+        let i = slot.first_count as usize & (FIRST_PACKETS - 1);
+        slot.first_at[i] = since;
+        slot.first_size[i] = size;
+        slot.first_direction |= (way as u8) << i;
+        slot.first_count += 1;
+    }
+    if packet.stop > slot.stop {
+        slot.stop = packet.stop;
+    }
+    let stack = &mut slot.stack[way];
+    if count == 0 {
+        stack.ttl_min = packet.ttl;
+        stack.ttl_max = packet.ttl;
+        stack.class_first = packet.class;
+    } else if packet.ttl < stack.ttl_min {
+        stack.ttl_min = packet.ttl;
+    } else if packet.ttl > stack.ttl_max {
+        stack.ttl_max = packet.ttl;
+    }
+    stack.class_union |= packet.class;
+    if packet.fragments != 0 {
+        stack.fragments |= packet.fragments;
+        slot.fragment = packet.fragment;
+    }
+    if packet.is_tcp() {
+        tcp(frame, packet, since, slot, way);
+    }
+}
+
+#[inline(always)]
+fn volume(volume: &mut Volume, packet: &Packet, since: u32, size: u16, count: u16) {
+    volume.octets += packet.octets;
+    volume.layer2_octets += packet.layer2_octets;
+    volume.payload_octets += packet.payload_octets;
+    volume.octets_squared += u64::from(packet.octets) * u64::from(packet.octets);
+    let bin = &mut volume.histogram[size_bin(size)];
+    *bin += 1;
+    if count == 0 {
+        volume.first = since;
+        volume.size_min = size;
+        volume.size_max = size;
+    } else {
+        if size < volume.size_min {
+            volume.size_min = size;
+        }
+        if size > volume.size_max {
+            volume.size_max = size;
+        }
+        let interval = since.wrapping_sub(volume.last);
+        if count == 1 || interval < volume.interval_min {
+            volume.interval_min = interval;
+        }
+        if interval > volume.interval_max {
+            volume.interval_max = interval;
+        }
+        volume.interval_squared += u64::from(interval) * u64::from(interval);
+    }
+    volume.last = since;
+}
+
+#[inline(always)]
+fn first_of_direction<F: Frame>(frame: &F, packet: &Packet, slot: &mut Delta, way: usize) {
+    let link = &mut slot.link[way];
+    let both = if packet.link & LINK_TARGET != 0 { frame.read::<6>(packet.target_mac) } else { None };
+    link.target = both.unwrap_or_default();
+    let source = if packet.link & LINK_SOURCE != 0 { frame.read::<6>(packet.source_mac) } else { None };
+    link.source = source.unwrap_or_default();
+    if source.is_some() {
+        slot.flags |= DELTA_HAS_MACS;
+    }
+    link.tags = packet.tags;
+    let shift = way as u8 * 4;
+    slot.tag_counts = slot.tag_counts & !(15 << shift) | packet.tag_count << shift;
+}
+
+#[inline(always)]
+fn tcp<F: Frame>(frame: &F, packet: &Packet, since: u32, slot: &mut Delta, way: usize) {
+    let bits = packet.control_bits;
+    let stack = &mut slot.stack[way];
+    stack.control_bits |= bits;
+    if bits & (SYN | FIN | RST) != 0 {
+        stack.syn += u16::from(bits & SYN != 0);
+        stack.fin += u16::from(bits & FIN != 0);
+        stack.rst += u16::from(bits & RST != 0);
+    }
+    if packet.window == 0 && bits & RST == 0 {
+        stack.zero_windows += 1;
+    }
+    if bits & SYN != 0 {
+        if stack.seen & SEEN_SYN == 0 {
+            opening(frame, packet, since, stack);
+        }
+        let class = slot.class & (Class::CELLS as u8 - 1);
+        let budget = if class == Class::Clinical as u8 { CLINICAL_BUDGET } else { Class::Stream.budget() };
+        slot.sample_left = [budget, budget];
+    } else if bits & ACK != 0 && stack.seen & SEEN_ACK == 0 {
+        stack.seen |= SEEN_ACK;
+        stack.ack_at = since;
+    }
+    if bits & RST == 0 {
+        let stack = &mut slot.stack[way];
+        let octets = packet.payload_octets + u32::from(bits & SYN != 0) + u32::from(bits & FIN != 0);
+        if octets != 0 {
+            sequence(stack, packet.sequence, octets);
+        }
+    }
+}
+
+/// Sequence space: see the fields of [`Stack`]. Comparisons are modulo 2^32 (RFC 9293 §3.4).
+#[inline(always)]
+fn sequence(stack: &mut Stack, start: u32, octets: u32) {
+    let end = start.wrapping_add(octets);
+    if stack.seen & SEEN_LOW == 0 || (start.wrapping_sub(stack.sequence_low) as i32) < 0 {
+        stack.seen |= SEEN_LOW;
+        stack.sequence_low = start;
+    }
+    if stack.seen & SEEN_SEQUENCE == 0 {
+        stack.seen |= SEEN_SEQUENCE;
+        stack.sequence_next = end;
+        return;
+    }
+    let ahead = start.wrapping_sub(stack.sequence_next) as i32;
+    if ahead >= 0 {
+        if ahead > 0 {
+            stack.seen |= SEEN_GAP;
+            stack.gap_start = stack.sequence_next;
+            stack.gap_end = start;
+        }
+        stack.sequence_next = end;
+        return;
+    }
+    let in_gap = stack.seen & SEEN_GAP != 0
+        && start.wrapping_sub(stack.gap_start) as i32 >= 0
+        && stack.gap_end.wrapping_sub(end) as i32 >= 0;
+    if in_gap {
+        stack.out_of_order += 1;
+        if start == stack.gap_start {
+            stack.gap_start = end;
+        } else if end == stack.gap_end {
+            stack.gap_end = start;
+        } else {
+            stack.gap_start = end;
+        }
+        if stack.gap_start == stack.gap_end {
+            stack.seen &= !SEEN_GAP;
+        }
+        return;
+    }
+    stack.retransmissions += 1;
+    if end.wrapping_sub(stack.sequence_next) as i32 > 0 {
+        stack.sequence_next = end;
+    }
+}
+
+/// Window, MSS, window scale and option order of the first SYN or SYN/ACK of a delta.
+#[inline(always)]
+fn opening<F: Frame>(frame: &F, packet: &Packet, since: u32, stack: &mut Stack) {
+    stack.seen |= SEEN_SYN;
+    if packet.control_bits & ACK != 0 {
+        stack.seen |= SEEN_SYN_ACK;
+    }
+    stack.syn_at = since;
+    stack.window = packet.window;
+    let end = packet.payload_offset;
+    let mut at = frame.blur(packet.transport_offset + 20);
+    let mut options = 0;
+    let mut shift = 0;
+    for _ in 0..TCP_OPTIONS_MAX {
+        if at >= end {
+            break;
+        }
+        let Some([kind]) = frame.read::<1>(at) else { break };
+        options |= u64::from(if kind > 14 { 15 } else { kind }) << shift;
+        shift += 4;
+        if kind == 0 {
+            break;
+        }
+        let mut octets = 1;
+        if kind != 1 {
+            let Some([_, length]) = frame.read::<2>(at) else { break };
+            if length < 2 {
+                break;
+            }
+            octets = u32::from(length);
+            if kind == 2 && length == 4 {
+                stack.mss = frame.read::<2>(at + 2).map_or(0, u16::from_be_bytes);
+            }
+            if kind == 3 && length == 3 {
+                stack.scale = frame.read::<1>(at + 2).map_or(0, |[scale]| scale.saturating_add(1));
+            }
+        }
+        at = frame.blur(at + octets);
+    }
+    stack.options = options;
+}
+
+/// Carries the leading payload to userspace, within the flow's budget and its class's share.
+#[inline(always)]
+pub fn sample<F: Frame, K: Sink>(
+    frame: &F,
+    packet: &Packet,
+    at: u64,
+    settings: &Settings,
+    slot: &mut Delta,
+    core: &mut Core<'_>,
+    sink: &mut K,
+) {
+    let way = direction(packet);
+    if slot.class == Class::Stream as u8 && opens_clinical(frame, packet.payload_offset) {
+        slot.class = Class::Clinical as u8;
+        slot.sample_left = [CLINICAL_BUDGET, CLINICAL_BUDGET];
+    }
+    let class = slot.class as usize & (Class::CELLS - 1);
+    let captured = frame.captured_octets().saturating_sub(packet.payload_offset);
+    let mut octets = if packet.payload_octets < captured { packet.payload_octets } else { captured };
+    let left = u32::from(slot.sample_left[way]);
+    octets = if octets < left { octets } else { left };
+    octets = if octets < SAMPLE_LARGE as u32 { octets } else { SAMPLE_LARGE as u32 };
+    if octets == 0 {
+        return;
+    }
+    if core.shares.tick != tick(at) {
+        core.shares.tick = tick(at);
+        core.shares.left = settings.sample_shares;
+    }
+    if core.shares.left[class] < octets {
+        core.counters.samples_shed[class] += 1;
+        return;
+    }
+    core.shares.left[class] -= octets;
+    slot.sample_left[way] -= octets as u16;
+    let head = SampleHead {
+        header: Header { kind: Kind::Sample as u8, abi: ABI, cpu: core.cpu, packets: [way as u16, class as u16] },
+        hash: slot.hash,
+        key: slot.key,
+        at,
+        sequence: packet.sequence,
+        length: octets as u16,
+        payload_octets: if packet.payload_octets > 0xffff { u16::MAX } else { packet.payload_octets as u16 },
+        link: slot.link[way],
+        observation_point: slot.observation_point,
+        control_bits: packet.control_bits,
+        ttl: packet.ttl,
+        flags: slot.flags & DELTA_HAS_MACS,
+        reserved: 0,
+    };
+    let sent = if octets <= SAMPLE_SMALL as u32 {
+        sink.sample::<F, SAMPLE_SMALL>(&head, frame, packet.payload_offset)
+    } else if octets <= SAMPLE_MEDIUM as u32 {
+        sink.sample::<F, SAMPLE_MEDIUM>(&head, frame, packet.payload_offset)
+    } else {
+        sink.sample::<F, SAMPLE_LARGE>(&head, frame, packet.payload_offset)
+    };
+    match sent {
+        Ok(()) => core.counters.samples[class] += 1,
+        Err(_) => core.counters.samples_lost[class] += 1,
+    }
+}

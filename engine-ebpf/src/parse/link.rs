@@ -1,0 +1,93 @@
+//! Link layer: Ethernet II and 802.3 headers, VLAN tags (IEEE 802.1Q, 802.1ad), and flows of frames that are not IP.
+
+use super::{LINK_SOURCE, LINK_TARGET, Packet};
+use crate::{
+    discard::{Discard, ParseStop},
+    frame::Frame,
+    limit::{VLAN_IDS_KEPT, VLAN_TAGS_MAX},
+    record::FORM_ETHERNET,
+};
+
+const ETHERNET_OCTETS: u32 = 14;
+/// Below this the type field is an 802.3 length (IEEE 802.3 §3.2.6).
+const ETHERTYPE_MIN: u16 = 0x0600;
+
+#[inline(always)]
+const fn is_vlan(ethertype: u16) -> bool {
+    matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
+}
+
+/// Reads the Ethernet header and its VLAN tags: the ethertype and offset of what follows.
+#[inline(always)]
+pub fn ethernet<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(u16, u32), Discard> {
+    let header = frame.read::<14>(0).ok_or(Discard::FrameTooShort)?;
+    packet.link = LINK_TARGET | LINK_SOURCE;
+    packet.target_mac = 0;
+    packet.source_mac = 6;
+    let mut ethertype = u16::from_be_bytes([header[12], header[13]]);
+    let mut offset = ETHERNET_OCTETS;
+    let mut count = 0;
+    if let Some(tag) = frame.offloaded_tag() {
+        packet.tags[0] = tag;
+        count = 1;
+    }
+    for _ in 0..VLAN_TAGS_MAX {
+        if !is_vlan(ethertype) || count >= VLAN_TAGS_MAX {
+            break;
+        }
+        let Some(tag) = frame.read::<4>(offset) else {
+            packet.stopped(ParseStop::VlanTruncated);
+            break;
+        };
+        if count < VLAN_IDS_KEPT {
+            packet.tags[count] = u16::from_be_bytes([tag[0], tag[1]]);
+        }
+        count += 1;
+        ethertype = u16::from_be_bytes([tag[2], tag[3]]);
+        offset += 4;
+    }
+    packet.tag_count = count as u8;
+    if is_vlan(ethertype) && packet.stop == 0 {
+        packet.stopped(ParseStop::VlanTagsTooMany);
+    }
+    Ok((ethertype, frame.blur(offset)))
+}
+
+/// Makes the frame a flow of MACs and ethertype: it is not IP, or its network header is not whole.
+#[inline(always)]
+pub fn as_link_flow<F: Frame>(frame: &F, ethertype: u16, offset: u32, packet: &mut Packet) -> Result<(), Discard> {
+    if packet.link & LINK_SOURCE == 0 {
+        return Err(if packet.stop == 0 { Discard::NotIp } else { Discard::FrameTooShort });
+    }
+    let source = mac(frame, packet.source_mac).ok_or(Discard::FrameTooShort)?;
+    let target = if packet.link & LINK_TARGET == 0 { 0 } else { mac(frame, packet.target_mac).ok_or(Discard::FrameTooShort)? };
+    let (mut scope, mut ports) = (ethertype, 0);
+    let mut header = offset;
+    if ethertype < ETHERTYPE_MIN && packet.stop == 0 {
+        scope = 0;
+        if let Some(llc) = frame.read::<8>(offset) {
+            ports = u64::from(u16::from_be_bytes([llc[0], llc[1]]));
+            header = offset + 3;
+            if ports == 0xaaaa {
+                ports |= u64::from(u16::from_be_bytes([llc[6], llc[7]])) << 16;
+                header = offset + 8;
+            }
+        }
+    }
+    let back = source > target;
+    let (low, high) = if back { (target, source) } else { (source, target) };
+    packet.direction = back as u32;
+    packet.protocol = 0;
+    packet.form = FORM_ETHERNET;
+    packet.key = [low, 0, high, 0, ports | u64::from(FORM_ETHERNET) << 40 | u64::from(scope) << 48];
+    packet.octets = packet.layer2_octets.saturating_sub(offset);
+    packet.payload_offset = header;
+    packet.payload_octets = packet.layer2_octets.saturating_sub(header);
+    Ok(())
+}
+
+#[inline(always)]
+fn mac<F: Frame>(frame: &F, offset: u32) -> Option<u64> {
+    let octets = frame.read::<6>(offset)?;
+    Some(u64::from_le_bytes([octets[0], octets[1], octets[2], octets[3], octets[4], octets[5], 0, 0]))
+}

@@ -1,0 +1,155 @@
+//! Transport layer: TCP (RFC 9293), UDP (RFC 768), UDP-Lite, SCTP and DCCP ports, ICMP (RFC 792) and ICMPv6 (RFC 4443) types.
+
+use super::{Packet, network::Inner};
+use crate::{
+    discard::ParseStop,
+    frame::Frame,
+    record::{FORM_IPV4, FORM_PORTLESS},
+};
+
+/// IP protocol number of TCP.
+pub const TCP: u8 = 6;
+const ICMP: u8 = 1;
+const UDP: u8 = 17;
+const DCCP: u8 = 33;
+const ICMPV6: u8 = 58;
+const SCTP: u8 = 132;
+const UDP_LITE: u8 = 136;
+
+/// Parses the transport header and completes key, direction and payload.
+#[inline(always)]
+pub fn transport<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
+    match packet.protocol {
+        TCP => tcp(frame, inner, packet),
+        UDP | UDP_LITE => udp(frame, inner, packet),
+        SCTP | DCCP => ports_only(frame, inner, packet),
+        ICMP if packet.form == FORM_IPV4 => icmp(frame, inner, packet),
+        ICMPV6 if packet.form != FORM_IPV4 => icmp(frame, inner, packet),
+        _ => {
+            keyed(packet, inner, 0, 0);
+            payload(packet, inner.offset, inner.octets);
+        }
+    }
+}
+
+#[inline(always)]
+fn tcp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
+    let Some(header) = frame.read::<20>(inner.offset) else {
+        return without_ports(packet, inner, ParseStop::TransportTruncated);
+    };
+    let header_octets = u32::from(header[12] >> 4) * 4;
+    if header_octets < 20 || header_octets > inner.octets {
+        return without_ports(packet, inner, ParseStop::TransportMalformed);
+    }
+    packet.sequence = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+    packet.control_bits = header[13];
+    packet.window = u16::from_be_bytes([header[14], header[15]]);
+    packet.transport_offset = inner.offset;
+    keyed(packet, inner, u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]]));
+    payload(packet, inner.offset + header_octets, inner.octets - header_octets);
+}
+
+#[inline(always)]
+fn udp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
+    let Some(header) = frame.read::<8>(inner.offset) else {
+        return without_ports(packet, inner, ParseStop::TransportTruncated);
+    };
+    // UDP-Lite has its checksum coverage here (RFC 3828 §3.1), a jumbogram has zero (RFC 2675 §4).
+    let length = u32::from(u16::from_be_bytes([header[4], header[5]]));
+    let whole = packet.protocol == UDP_LITE || length == 0;
+    if inner.octets < 8 || (!whole && length < 8) {
+        return without_ports(packet, inner, ParseStop::TransportMalformed);
+    }
+    keyed(packet, inner, u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]]));
+    let octets = if whole || length > inner.octets { inner.octets } else { length };
+    payload(packet, inner.offset + 8, octets - 8);
+}
+
+#[inline(always)]
+fn ports_only<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
+    let Some(header) = frame.read::<12>(inner.offset) else {
+        return without_ports(packet, inner, ParseStop::TransportTruncated);
+    };
+    if inner.octets < 12 {
+        return without_ports(packet, inner, ParseStop::TransportMalformed);
+    }
+    keyed(packet, inner, u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]]));
+    payload(packet, inner.offset + 12, inner.octets - 12);
+}
+
+#[inline(always)]
+fn icmp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
+    let Some(header) = frame.read::<4>(inner.offset) else {
+        return without_ports(packet, inner, ParseStop::TransportTruncated);
+    };
+    let pair = if packet.form == FORM_IPV4 { pair_v4(header[0]) } else { pair_v6(header[0]) };
+    let (first, second) = if pair == 0 { (header[0], header[1]) } else { ((pair >> 8) as u8, pair as u8) };
+    keyed(packet, inner, 0, 0);
+    packet.key[4] |= u64::from(first) | u64::from(second) << 16;
+    payload(packet, inner.offset + 4, inner.octets.saturating_sub(4));
+}
+
+/// `request << 8 | reply` of the pair that an ICMP type belongs to (RFC 792, 950, 1256); zero: the type is one-way.
+#[inline(always)]
+const fn pair_v4(kind: u8) -> u16 {
+    match kind {
+        0 | 8 => 8 << 8,
+        9 | 10 => 10 << 8 | 9,
+        13 | 14 => 13 << 8 | 14,
+        15 | 16 => 15 << 8 | 16,
+        17 | 18 => 17 << 8 | 18,
+        _ => 0,
+    }
+}
+
+/// The same for ICMPv6 (RFC 4443, 2710, 4861, 4620, 6275).
+#[inline(always)]
+const fn pair_v6(kind: u8) -> u16 {
+    match kind {
+        128 | 129 => 128 << 8 | 129,
+        130 | 131 => 130 << 8 | 131,
+        133 | 134 => 133 << 8 | 134,
+        135 | 136 => 135 << 8 | 136,
+        139 | 140 => 139 << 8 | 140,
+        144 | 145 => 144 << 8 | 145,
+        _ => 0,
+    }
+}
+
+/// The transport header is not whole: the flow is of addresses and protocol.
+#[inline(always)]
+pub fn without_ports(packet: &mut Packet, inner: &Inner, why: ParseStop) {
+    packet.stopped(why);
+    packet.form |= FORM_PORTLESS;
+    keyed(packet, inner, 0, 0);
+    payload(packet, inner.offset, inner.octets);
+}
+
+/// Sets the payload's place and length.
+#[inline(always)]
+pub fn payload(packet: &mut Packet, offset: u32, octets: u32) {
+    packet.payload_offset = offset;
+    packet.payload_octets = octets;
+}
+
+/// Makes the canonical key of the addresses and ports and sets the direction.
+#[inline(always)]
+pub fn keyed(packet: &mut Packet, inner: &Inner, source_port: u16, target_port: u16) {
+    let (source, target) = (inner.source, inner.target);
+    let same = source[0] == target[0] && source[1] == target[1];
+    let back = if same {
+        source_port > target_port
+    } else if source[0] == target[0] {
+        source[1] > target[1]
+    } else {
+        source[0] > target[0]
+    };
+    let rest = u64::from(packet.protocol) << 32 | u64::from(packet.form) << 40 | u64::from(inner.scope) << 48;
+    let (source_port, target_port) = (u64::from(source_port), u64::from(target_port));
+    packet.direction = back as u32;
+    packet.key = if back {
+        [target[0], target[1], source[0], source[1], rest | target_port | source_port << 16]
+    } else {
+        [source[0], source[1], target[0], target[1], rest | source_port | target_port << 16]
+    };
+}
