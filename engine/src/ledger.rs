@@ -8,6 +8,8 @@ use auscult_ebpf::{
     record::{Counters, Mark},
 };
 
+use crate::batch::RingMark;
+
 /// Packets and frame octets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
@@ -176,4 +178,13 @@ fn add_cells<const N: usize>(sum: &mut [u64; N], part: &[u64; N]) {
     for (sum, part) in sum.iter_mut().zip(part) {
         *sum += part;
     }
+}
+
+/// The ledger of one ring as it stood at one Mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerAtMark {
+    /// Ring, observation time and UTC offset of the Mark.
+    pub mark: RingMark,
+    /// Everything up to it, from the start of the capture.
+    pub ledger: Ledger,
 }

@@ -72,7 +72,8 @@ pub(super) fn warnings() -> Vec<String> {
     let mut warnings = Vec::new();
     if read("/proc/sys/kernel/bpf_stats_enabled", "").is_ok_and(|text| text.trim() == "1") {
         warnings.push(
-            "kernel.bpf_stats_enabled is 1, which costs every packet two clock reads; set it to 0 when nobody needs it".to_owned(),
+            "kernel.bpf_stats_enabled is 1, which costs every packet two clock reads; set it to 0 when nobody needs it"
+                .to_owned(),
         );
     }
     if read("/proc/sys/net/core/bpf_jit_enable", "").is_ok_and(|text| text.trim() == "0") {

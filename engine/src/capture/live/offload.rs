@@ -15,8 +15,7 @@ const FEATURES_MAX: u32 = 1024;
 
 /// What must be off: segments joined to super-frames (`rx-gro*`, `rx-lro`), and VLAN tags taken out of the frame
 /// (`rx-vlan-*hw-parse`).
-const UNWANTED: [&str; 6] =
-    ["rx-gro", "rx-lro", "rx-gro-hw", "rx-gro-list", "rx-udp-gro-forwarding", "rx-vlan-hw-parse"];
+const UNWANTED: [&str; 6] = ["rx-gro", "rx-lro", "rx-gro-hw", "rx-gro-list", "rx-udp-gro-forwarding", "rx-vlan-hw-parse"];
 const UNWANTED_STAG: &str = "rx-vlan-stag-hw-parse";
 
 /// One block of 32 features, as the kernel answers.

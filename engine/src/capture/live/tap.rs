@@ -35,13 +35,7 @@ pub struct TapSettings {
 impl TapSettings {
     /// A dedicated, promiscuous tap at the best hook.
     pub fn dedicated(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            hook: super::HookChoice::Auto,
-            dedicated: true,
-            promiscuous: true,
-            keep_offloads: false,
-        }
+        Self { name: name.to_owned(), hook: super::HookChoice::Auto, dedicated: true, promiscuous: true, keep_offloads: false }
     }
 }
 
@@ -64,10 +58,8 @@ impl Tap {
     pub(super) fn open(settings: &TapSettings) -> Result<Self, LiveError> {
         let refuse = |action: &'static str| move |source| interface_error(&settings.name, action, source);
         let device = NetDevice::open(&settings.name).map_err(refuse("open sockets"))?;
-        let device = device.ok_or_else(|| LiveError::NoInterface {
-            name: settings.name.clone(),
-            present: host::interfaces().join(", "),
-        })?;
+        let device = device
+            .ok_or_else(|| LiveError::NoInterface { name: settings.name.clone(), present: host::interfaces().join(", ") })?;
         let (mtu, flags_before) = (device.mtu().map_err(refuse("read the mtu"))?, device.flags().map_err(refuse("read flags"))?);
         let mut tap = Self {
             device,
