@@ -1,5 +1,7 @@
 //! Access to the octets of one frame.
 
+use core::mem::MaybeUninit;
+
 use crate::limit::HEADER_OFFSET_MAX;
 
 /// One frame: the only door to packet octets. A missing octet is a value, never an index.
@@ -24,8 +26,9 @@ pub trait Frame {
         None
     }
 
-    /// Copies up to `N` octets from `offset` to `into` and returns how many were there; the rest of `into` becomes zero.
-    fn copy<const N: usize>(&self, offset: u32, length: u32, into: &mut [u8; N]) -> u32;
+    /// Copies `length` octets (at most `N`) from `offset` to `into`; false when they are not there. Octets of `into` behind
+    /// `length` are left as they are.
+    fn copy<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool;
 }
 
 /// A frame in memory.
@@ -62,11 +65,11 @@ impl Frame for Slice<'_> {
         self.octets.len() as u32
     }
 
-    fn copy<const N: usize>(&self, offset: u32, length: u32, into: &mut [u8; N]) -> u32 {
-        let tail = self.octets.get(offset as usize..).unwrap_or_default();
-        let count = tail.len().min(length as usize).min(N);
-        into[..count].copy_from_slice(&tail[..count]);
-        into[count..].fill(0);
-        count as u32
+    fn copy<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
+        let start = offset as usize;
+        let from = self.octets.get(start..start + length as usize);
+        let (Some(from), Some(into)) = (from, into.get_mut(..length as usize)) else { return false };
+        into.write_copy_of_slice(from);
+        true
     }
 }

@@ -28,6 +28,8 @@ pub const TICK_SHIFT: u32 = 29;
 pub const DELTA_PACKETS_MAX: u16 = 0x7fff;
 /// Layer-2 octets of one direction at which a delta is closed (see [`DELTA_PACKETS_MAX`]).
 pub const DELTA_OCTETS_MAX: u32 = 1 << 31;
+/// Sets that one sweep run may walk: the tap of that CPU waits as long as the run takes.
+pub const SWEEP_SETS_MAX: u32 = 256;
 /// CPUs that the object has room for.
 pub const CPUS_MAX: u32 = 256;
 /// Octets of a sample record's three sizes. The kernel reserves the smallest that holds the payload.

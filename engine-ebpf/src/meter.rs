@@ -14,13 +14,12 @@ pub use cache::{FlowCache, Found, Sets, Slots};
 pub use sweep::{resident, sweep_slot};
 
 use crate::{
-    discard::Lost,
+    discard::{Discard, Lost},
     frame::Frame,
     hash,
     limit::{DELTA_OCTETS_MAX, DELTA_PACKETS_MAX, TICK_SHIFT},
     parse::Packet,
-    record::{Counters, DELTA_ONLY_SYN, Delta, SampleHead},
-    sample::Shares,
+    record::{Core, Counters, DELTA_ONLY_SYN, Delta, SampleHead},
     settings::{FLAG_SAMPLES, Settings},
 };
 
@@ -43,16 +42,6 @@ pub trait Sink {
     /// # Errors
     /// The place where it was lost.
     fn sample<F: Frame, const N: usize>(&mut self, head: &SampleHead, frame: &F, offset: u32) -> Result<(), Lost>;
-}
-
-/// What one CPU keeps besides its slots.
-pub struct Core<'a> {
-    /// Counters.
-    pub counters: &'a mut Counters,
-    /// Sample shares.
-    pub shares: &'a mut Shares,
-    /// Number of the CPU.
-    pub cpu: u16,
 }
 
 /// The tick of an observation time.
@@ -80,13 +69,15 @@ pub const fn size_bin(size: u16) -> usize {
 
 /// Meters one parsed packet at observation time `at`, which must not run backwards.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined into one program; a struct would be built per packet")]
 pub fn meter<F: Frame, S: Slots, K: Sink>(
     frame: &F,
     packet: &Packet,
     at: u64,
     settings: &Settings,
     slots: &mut S,
-    core: &mut Core<'_>,
+    core: &mut Core,
+    cpu: u16,
     sink: &mut K,
 ) {
     let hash = hash::keyed(&packet.key, &settings.hash_keys);
@@ -100,11 +91,11 @@ pub fn meter<F: Frame, S: Slots, K: Sink>(
     let dirty = slot.dirty();
     let mut fresh = !hit || reopens;
     if dirty && (fresh || tick(slot.base) != tick(at) || full(slot)) {
-        fresh |= hand_over(slot, core.counters, sink).is_err();
+        fresh |= hand_over(slot, &mut core.counters, sink).is_err();
         slot.header.packets = [0, 0];
     }
     if fresh {
-        add::claim(slot, packet, hash, at, settings, core.cpu);
+        add::claim(slot, packet, hash, at, settings, cpu);
     } else if !slot.dirty() {
         add::restart(slot, at);
     }
@@ -126,6 +117,14 @@ pub fn seen<F: Frame>(frame: &F, settings: &Settings, counters: &mut Counters) {
     if frame.captured_octets() < octets {
         counters.truncated_frames += 1;
     }
+}
+
+/// Counts a frame that has no key.
+#[inline(always)]
+pub fn discarded<F: Frame>(frame: &F, reason: Discard, counters: &mut Counters) {
+    let reason = reason as usize & (Discard::CELLS - 1);
+    counters.discarded_packets[reason] += 1;
+    counters.discarded_octets[reason] += u64::from(frame.wire_octets());
 }
 
 /// Direction of a packet as an index that the verifier can bound.

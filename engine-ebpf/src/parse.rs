@@ -41,6 +41,7 @@ pub const LINK_SOURCE: u8 = 2;
 
 /// What one frame contributes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
 pub struct Packet {
     /// The [`FlowKey`] as words.
     pub key: [u64; 5],
@@ -58,6 +59,12 @@ pub struct Packet {
     pub sequence: u32,
     /// IP identification of a fragment.
     pub fragment: u32,
+    /// Offset of the target MAC.
+    pub target_mac: u32,
+    /// Offset of the source MAC.
+    pub source_mac: u32,
+    /// Added to the meter's observation point: interface of a capture file.
+    pub observation_point: u32,
     /// 0: from the key's low address to the high one, 1: back.
     pub direction: u32,
     /// TCP window.
@@ -82,12 +89,6 @@ pub struct Packet {
     pub fragments: u8,
     /// `LINK_*`: which MACs the frame has.
     pub link: u8,
-    /// Offset of the target MAC.
-    pub target_mac: u32,
-    /// Offset of the source MAC.
-    pub source_mac: u32,
-    /// Added to the meter's observation point: interface of a capture file.
-    pub observation_point: u32,
 }
 
 impl Packet {

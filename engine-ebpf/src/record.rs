@@ -7,7 +7,8 @@
 use crate::{
     discard::{Discard, Lost},
     limit::{FIRST_PACKETS, SAMPLE_LARGE, SIZE_BINS, VLAN_IDS_KEPT, WAYS},
-    sample::Class,
+    parse::Packet,
+    sample::{Class, Shares},
 };
 
 /// Layout version of all records and of the slot. Part of every pin path.
@@ -300,6 +301,46 @@ pub struct Counters {
     pub truncated_frames: u64,
 }
 
+/// What one CPU keeps besides its slots: the value of the kernel's `CORE` map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Core {
+    /// Counters.
+    pub counters: Counters,
+    /// What is left of the sample shares.
+    pub shares: Shares,
+    /// Scratch of [`crate::frame::Frame::blur`].
+    pub blur: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
+    /// Clock reading of this NAPI poll; zero: none yet.
+    pub poll_at: u64,
+    /// The packet between parser and meter. Through memory, because the verifier would otherwise walk the meter once for every
+    /// path through the parser.
+    pub packet: Packet,
+}
+
+/// Arguments of one sweep run, in the test frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct SweepArguments {
+    /// First set.
+    pub first: u32,
+    /// Number of sets, at most [`crate::limit::SWEEP_SETS_MAX`].
+    pub count: u32,
+    /// `SWEEP_*`.
+    pub flags: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
+    /// Observation time, when the settings say that time is in metadata.
+    pub at: u64,
+}
+
+/// `SweepArguments::flags`: hand over every dirty slot, also of the current tick.
+pub const SWEEP_FLUSH: u32 = 1;
+/// `SweepArguments::flags`: sum the residents of all sets and append a [`Mark`].
+pub const SWEEP_MARK: u32 = 2;
+
 /// End of one sweep pass of one CPU: everything the counters include stands before it in the ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(8))]
@@ -372,6 +413,8 @@ unsafe impl Plain for Mark {}
 // SAFETY: as above.
 unsafe impl Plain for Counters {}
 // SAFETY: as above.
+unsafe impl Plain for SweepArguments {}
+// SAFETY: as above.
 unsafe impl Plain for SampleHead {}
 // SAFETY: as above.
 unsafe impl<const N: usize> Plain for Sample<N> {}
@@ -400,4 +443,5 @@ const _: () = assert!(size_of::<Delta>() == 64 + 2 * 64 + 2 * 56 + 2 * 16 + 32 +
 const _: () = assert!(size_of::<SampleHead>() == 96);
 const _: () = assert!(size_of::<Sample<SAMPLE_LARGE>>() == 96 + SAMPLE_LARGE);
 const _: () = assert!(size_of::<Counters>() == 8 * (4 + 2 * Discard::CELLS + 2 * Lost::CELLS + 1 + 3 * Class::CELLS + 2));
+const _: () = assert!(size_of::<SweepArguments>() == 24);
 const _: () = assert!(size_of::<Mark>() == 16 + size_of::<Counters>() + 16);

@@ -92,7 +92,7 @@ pub fn class_of(packet: &Packet) -> Class {
         TCP if is_clinical(low) || is_clinical(high) => Class::Clinical,
         TCP => Class::Stream,
         UDP => by_udp_port(low, high),
-        ICMPV6 if low >= 133 && low <= 137 => Class::Address,
+        ICMPV6 if matches!(low, 133..=137) => Class::Address,
         _ => Class::None,
     }
 }

@@ -1,13 +1,13 @@
 //! Adding one packet to its slot.
 
-use super::{ACK, Core, FIN, RST, SYN, Sink, direction, size_bin, tick};
+use super::{ACK, FIN, RST, SYN, Sink, direction, size_bin, tick};
 use crate::{
     frame::Frame,
     limit::{FIRST_PACKETS, SAMPLE_LARGE, SAMPLE_MEDIUM, SAMPLE_SMALL, TCP_OPTIONS_MAX},
     parse::{LINK_SOURCE, LINK_TARGET, Packet},
     record::{
-        ABI, DELTA_CONTINUES, DELTA_HAS_MACS, DELTA_ONLY_SYN, DELTA_OPENS, Delta, FlowKey, Header, Kind, SEEN_ACK, SEEN_GAP,
-        SEEN_LOW, SEEN_SEQUENCE, SEEN_SYN, SEEN_SYN_ACK, SampleHead, Stack, Volume,
+        ABI, Core, DELTA_CONTINUES, DELTA_HAS_MACS, DELTA_ONLY_SYN, DELTA_OPENS, Delta, FlowKey, Header, Kind, SEEN_ACK,
+        SEEN_GAP, SEEN_LOW, SEEN_SEQUENCE, SEEN_SYN, SEEN_SYN_ACK, SampleHead, Stack, Volume,
     },
     sample::{CLINICAL_BUDGET, Class, class_of, opens_clinical},
     settings::Settings,
@@ -291,7 +291,7 @@ pub fn sample<F: Frame, K: Sink>(
     at: u64,
     settings: &Settings,
     slot: &mut Delta,
-    core: &mut Core<'_>,
+    core: &mut Core,
     sink: &mut K,
 ) {
     let way = direction(packet);
@@ -319,7 +319,7 @@ pub fn sample<F: Frame, K: Sink>(
     core.shares.left[class] -= octets;
     slot.sample_left[way] -= octets as u16;
     let head = SampleHead {
-        header: Header { kind: Kind::Sample as u8, abi: ABI, cpu: core.cpu, packets: [way as u16, class as u16] },
+        header: Header { kind: Kind::Sample as u8, abi: ABI, cpu: slot.header.cpu, packets: [way as u16, class as u16] },
         hash: slot.hash,
         key: slot.key,
         at,

@@ -38,10 +38,10 @@ impl<T: Sets> Slots for FlowCache<T> {
     fn find(&mut self, hash: u64, key: &[u64; 5]) -> Option<Found<'_>> {
         let set = self.sets.set(hash as u32 & self.mask)?;
         let [first, second] = set;
-        if first.holds(hash, key) {
+        if first.holds(key) {
             return Some(Found { slot: first, hit: true });
         }
-        if second.holds(hash, key) {
+        if second.holds(key) {
             return Some(Found { slot: second, hit: true });
         }
         let slot = if first.staler(second) { first } else { second };
@@ -60,11 +60,10 @@ impl Delta {
 
     /// The slot is of this key, with packets or without.
     #[inline(always)]
-    pub fn holds(&self, hash: u64, key: &[u64; 5]) -> bool {
+    pub fn holds(&self, key: &[u64; 5]) -> bool {
         let own = self.key.words();
         // An unused slot has ABI 0 and must not match an all-zero key.
-        (self.hash ^ hash) | (own[0] ^ key[0]) | (own[1] ^ key[1]) | (own[2] ^ key[2]) | (own[3] ^ key[3]) | (own[4] ^ key[4])
-            == 0
+        (own[0] ^ key[0]) | (own[1] ^ key[1]) | (own[2] ^ key[2]) | (own[3] ^ key[3]) | (own[4] ^ key[4]) == 0
             && self.header.abi != 0
     }
 

@@ -4,7 +4,7 @@ use super::{LINK_SOURCE, LINK_TARGET, Packet};
 use crate::{
     discard::{Discard, ParseStop},
     frame::Frame,
-    limit::{VLAN_IDS_KEPT, VLAN_TAGS_MAX},
+    limit::VLAN_TAGS_MAX,
     record::FORM_ETHERNET,
 };
 
@@ -39,8 +39,12 @@ pub fn ethernet<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(u16, u32), 
             packet.stopped(ParseStop::VlanTruncated);
             break;
         };
-        if count < VLAN_IDS_KEPT {
-            packet.tags[count] = u16::from_be_bytes([tag[0], tag[1]]);
+        // Not indexed by `count`: a variable index would keep the whole packet in memory instead of registers.
+        let control = u16::from_be_bytes([tag[0], tag[1]]);
+        if count == 0 {
+            packet.tags[0] = control;
+        } else if count == 1 {
+            packet.tags[1] = control;
         }
         count += 1;
         ethertype = u16::from_be_bytes([tag[2], tag[3]]);

@@ -1,3 +1,6 @@
-//! Frames to deltas and ledgers, from a live interface.
+//! Capture: frames in, batches of deltas, Marks and ledgers out. Live they come from the kernel's rings, in replay from the same
+//! meter run natively.
 
 pub mod live;
+pub mod native;
+pub mod outlets;

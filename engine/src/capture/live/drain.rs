@@ -10,9 +10,9 @@ use std::{
 
 use super::{
     ring::{RingMemory, RingReader},
-    sort::{Gone, Sorter},
+    sort::Sorter,
 };
-use crate::{batch::Ring, ledger::LedgerAtMark};
+use crate::{batch::Ring, capture::outlets::Gone, ledger::LedgerAtMark};
 use auscult_ebpf::sample::Class;
 
 /// Records given back to the kernel at once: some 50 KiB, little beside any ring.

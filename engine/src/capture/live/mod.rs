@@ -42,11 +42,14 @@ pub use self::{
     drain::RingReport,
     error::LiveError,
     netdev::NicCounters,
-    sort::{DropSamples, Outlets, SampleSink},
     sweep::SweepReport,
     tap::TapSettings,
 };
-use crate::{batch::Ring, ledger::Ledger};
+use crate::{
+    batch::Ring,
+    capture::{native::SampleSink, outlets::Outlets},
+    ledger::Ledger,
+};
 
 /// XDP action of a dedicated tap: the stack never sees the mirror.
 const DROP: u32 = 1;
@@ -67,7 +70,7 @@ pub struct LiveSettings {
     pub taps: Vec<TapSettings>,
     /// The meter. `observation_point`, `disposition` and (when zero) `super_frame_octets` are set per tap.
     pub meter: Settings,
-    /// Octets of each ring, a power of two of at least one page.
+    /// Octets of each ring, a power of two from 32 KiB.
     pub ring_bytes: u32,
     /// Time between two Marks of one CPU.
     pub mark_millis: u32,
@@ -90,9 +93,9 @@ impl LiveSettings {
     fn check(&self) -> Result<(), LiveError> {
         let refuse =
             |setting, value: u32, expected: String| Err(LiveError::Setting { setting, value: value.to_string(), expected });
-        let page = u32::try_from(ring::page_octets()).unwrap_or(4096);
-        if !self.ring_bytes.is_power_of_two() || !(page..=RING_BYTES_MOST).contains(&self.ring_bytes) {
-            let expected = format!("a power of two from {page} to {RING_BYTES_MOST} is needed");
+        let least = u32::try_from(ring::page_octets()).unwrap_or(4096).max(sweep::RING_BYTES_LEAST);
+        if !self.ring_bytes.is_power_of_two() || !(least..=RING_BYTES_MOST).contains(&self.ring_bytes) {
+            let expected = format!("a power of two from {least} to {RING_BYTES_MOST} is needed");
             return refuse("ring_bytes", self.ring_bytes, expected);
         }
         if !(MARK_MILLIS_LEAST..=MARK_MILLIS_MOST).contains(&self.mark_millis) {
@@ -354,7 +357,7 @@ mod tests {
     #[test]
     fn impossible_settings_are_refused_by_name() {
         assert!(refusal(|settings| settings.ring_bytes = 5000).starts_with("ring_bytes = 5000 cannot work: a power of two"));
-        assert!(refusal(|settings| settings.ring_bytes = 64).starts_with("ring_bytes = 64 cannot work"));
+        assert!(refusal(|settings| settings.ring_bytes = 4096).starts_with("ring_bytes = 4096 cannot work"));
         assert!(refusal(|settings| settings.mark_millis = 0).starts_with("mark_millis = 0 cannot work: 20 to 900"));
         assert!(refusal(|settings| settings.meter.sets_mask = 2).starts_with("sets = 3 cannot work"));
         assert!(refusal(|settings| settings.meter.sets_mask = u32::MAX).starts_with("sets = 0 cannot work"));
@@ -374,3 +377,6 @@ mod tests {
         assert_eq!(first.hash_keys, settings.meter.hash_keys);
     }
 }
+
+#[cfg(test)]
+mod trial_tests;

@@ -2,10 +2,18 @@
 
 use std::sync::{Arc, Mutex};
 
-use auscult_ebpf::record::{Counters, FlowKey, octets_of};
-use crossbeam::channel::{bounded, never};
+use auscult_ebpf::{
+    hash,
+    record::{Counters, FlowKey, octets_of},
+};
+use crossbeam::channel::{Receiver, bounded, never};
 
 use super::*;
+use crate::{
+    batch::{Message, RingMark},
+    capture::native::DropSamples,
+    ledger::UserLost,
+};
 
 struct Fixture {
     sorter: Sorter,
@@ -115,8 +123,8 @@ fn foreign_records_are_counted_and_passed_over() {
 struct Keep(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl SampleSink for Keep {
-    fn take(&mut self, ring: Ring, head: &SampleHead, payload: &[u8]) {
-        assert_eq!((ring, usize::from(head.length)), (7, payload.len()));
+    fn take(&mut self, head: &SampleHead, payload: &[u8]) {
+        assert_eq!(usize::from(head.length), payload.len());
         self.0.lock().expect("one thread").push(payload.to_vec());
     }
 }

@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use auscult_ebpf::record::{Delta, Mark, Set};
+use auscult_ebpf::{
+    limit::SWEEP_SETS_MAX,
+    record::{Delta, Mark, SWEEP_FLUSH, SWEEP_MARK, Set, SweepArguments, octets_of},
+};
 use aya::{
     Ebpf,
     programs::{TestRun as _, TestRunOptions, Xdp},
@@ -19,8 +22,6 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 
 use super::{drain::RingShared, error::LiveError, host, object};
 
-const FLUSH: u32 = 1;
-const MARK: u32 = 2;
 /// The sweep could not write its Mark for lack of room.
 const NO_ROOM: u32 = 2;
 /// Sets per run: bounds the time that the tap waits for the sweep.
@@ -82,7 +83,7 @@ impl Sweeper {
             next = (next + self.interval).max(Instant::now());
         }
         for index in 0..self.targets.len() {
-            self.pass(index, FLUSH, LAST_PATIENCE);
+            self.pass(index, SWEEP_FLUSH, LAST_PATIENCE);
             let Target { shared, marks, .. } = &self.targets[index];
             shared.final_mark.store(*marks, Ordering::Release);
         }
@@ -123,7 +124,7 @@ impl Sweeper {
         let until = Instant::now() + patience;
         shared.utc_offset.store(host::utc_offset(), Ordering::Release);
         while wait_for_room(shared, size_of::<Mark>() as u64 + 8, until) {
-            if run(&self.objects[target.object], 0, 0, MARK)? != NO_ROOM {
+            if run(&self.objects[target.object], 0, 0, SWEEP_MARK)? != NO_ROOM {
                 *marked = true;
                 return Ok(());
             }
@@ -132,12 +133,19 @@ impl Sweeper {
     }
 }
 
+/// Sets that the sweep program takes at a time; a run is a multiple of it.
+const BLOCK: u32 = 16;
+/// Least ring that has room for a block twice.
+pub(super) const RING_BYTES_LEAST: u32 = 32 << 10;
+const _: () = assert!(RING_BYTES_LEAST as u64 / 2 >= BLOCK as u64 * SET_OCTETS);
+const _: () = assert!(SETS_PER_RUN <= SWEEP_SETS_MAX && SETS_PER_RUN.is_multiple_of(BLOCK));
 /// Ring octets that one set can need.
 const SET_OCTETS: u64 = (size_of::<Set>() + size_of::<Set>() / size_of::<Delta>() * 8) as u64;
 
 /// Sets per run that need at most half a ring of `ring_octets`.
 fn sets_per_run(ring_octets: u64) -> u32 {
-    u32::try_from(ring_octets / 2 / SET_OCTETS).unwrap_or(SETS_PER_RUN).clamp(1, SETS_PER_RUN)
+    let sets = u32::try_from(ring_octets / 2 / SET_OCTETS).unwrap_or(SETS_PER_RUN).min(SETS_PER_RUN);
+    (sets / BLOCK * BLOCK).max(BLOCK)
 }
 
 /// Waits until the ring has `octets` of room; `false` when it has not by `until`, or nobody drains it any more.
@@ -165,9 +173,8 @@ fn run(ebpf: &Ebpf, first: u32, count: u32, flags: u32) -> Result<u32, String> {
 
 fn packet(first: u32, count: u32, flags: u32) -> [u8; PACKET_OCTETS] {
     let mut packet = [0; PACKET_OCTETS];
-    for (place, value) in packet.chunks_exact_mut(4).zip([first, count, flags]) {
-        place.copy_from_slice(&value.to_ne_bytes());
-    }
+    let arguments = SweepArguments { first, count, flags, ..SweepArguments::default() };
+    packet[..size_of::<SweepArguments>()].copy_from_slice(octets_of(&arguments));
     packet
 }
 
@@ -188,13 +195,13 @@ mod tests {
     fn a_run_needs_at_most_half_a_ring() {
         assert_eq!(SET_OCTETS, 2 * (408 + 8));
         assert_eq!(sets_per_run(4 << 20), 256);
-        assert_eq!(sets_per_run(64 << 10), 39);
-        assert_eq!(sets_per_run(1024), 1);
+        assert_eq!(sets_per_run(64 << 10), 32, "39 would fit");
+        assert_eq!(sets_per_run(RING_BYTES_LEAST.into()), 16);
     }
 
     #[test]
     fn arguments_stand_at_the_front_of_the_packet() {
-        let packet = packet(1, 0x0102_0304, MARK);
+        let packet = packet(1, 0x0102_0304, SWEEP_MARK);
         assert_eq!(packet[..4], 1_u32.to_ne_bytes());
         assert_eq!(packet[4..8], 0x0102_0304_u32.to_ne_bytes());
         assert_eq!(packet[8..12], 2_u32.to_ne_bytes());

@@ -1,0 +1,189 @@
+//! Frames as the hooks see them: linear part by direct access, the rest by helper.
+
+use core::{arch::asm, mem::MaybeUninit};
+
+use auscult_ebpf::{frame::Frame, limit::HEADER_OFFSET_MAX, record::Core};
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{__sk_buff, xdp_md},
+    helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    programs::{TcContext, XdpContext},
+};
+
+const _: () = assert!(HEADER_OFFSET_MAX == 1023, "the mask in `header` is its literal");
+
+/// Direct access to the linear part.
+#[derive(Clone, Copy)]
+struct Linear {
+    start: usize,
+    end: usize,
+    blur: *mut u32,
+}
+
+impl Linear {
+    /// One bound check; the access then uses the very pointer that was checked. Both steps are real instructions, because LLVM
+    /// would otherwise compute the address a second time and the verifier would not know that one.
+    #[inline(always)]
+    fn header<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        if offset > HEADER_OFFSET_MAX {
+            return None;
+        }
+        let mut bounded = u64::from(offset);
+        let mut at = self.start;
+        // SAFETY: arithmetic on registers only.
+        unsafe {
+            asm!("{0} &= 1023", inout(reg) bounded);
+            asm!("{0} += {1}", inout(reg) at, in(reg) bounded);
+        }
+        if at + N > self.end {
+            return None;
+        }
+        // SAFETY: `at..at + N` lies between the packet's start and its end, which was just checked (and is checked by the verifier).
+        Some(unsafe { (at as *const [u8; N]).read_unaligned() })
+    }
+
+    /// Writes the number to memory and reads it back: one unknown scalar instead of a constant per path.
+    #[inline(always)]
+    fn blur(&self, offset: u32) -> u32 {
+        // SAFETY: the cell is this CPU's own (`map::core`).
+        unsafe {
+            self.blur.write_volatile(offset);
+            self.blur.read_volatile()
+        }
+    }
+}
+
+/// A length that the verifier sees bounded by `1..=N`.
+#[inline(always)]
+fn bounded<const N: usize>(length: u32) -> u32 {
+    let length = core::hint::black_box(length);
+    if length as usize > N {
+        N as u32
+    } else if length == 0 {
+        1
+    } else {
+        length
+    }
+}
+
+/// A frame at an XDP hook. `FRAGS`: it may have parts behind the linear one.
+pub struct XdpFrame<const FRAGS: bool> {
+    context: *mut xdp_md,
+    linear: Linear,
+    octets: u32,
+}
+
+impl<const FRAGS: bool> XdpFrame<FRAGS> {
+    #[inline(always)]
+    pub fn new(context: &XdpContext, core: &mut Core) -> Self {
+        let (start, end) = (context.data(), context.data_end());
+        let octets = if FRAGS {
+            // SAFETY: the context is the program's own.
+            unsafe { bpf_xdp_get_buff_len(context.ctx) as u32 }
+        } else {
+            (end - start) as u32
+        };
+        Self { context: context.ctx, linear: Linear { start, end, blur: &raw mut core.blur }, octets }
+    }
+
+    /// The `u64` in front of the frame, in test runs.
+    #[inline(always)]
+    pub fn metadata_time(&self) -> Option<u64> {
+        // SAFETY: the context is the program's own.
+        let at = unsafe { (*self.context).data_meta } as usize;
+        if at + 8 > self.linear.start {
+            return None;
+        }
+        // SAFETY: `at..at + 8` lies between the metadata's start and the packet's, which was just checked.
+        Some(unsafe { (at as *const u64).read_unaligned() })
+    }
+}
+
+impl<const FRAGS: bool> Frame for XdpFrame<FRAGS> {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.linear.header(offset)
+    }
+
+    #[inline(always)]
+    fn wire_octets(&self) -> u32 {
+        self.octets
+    }
+
+    #[inline(always)]
+    fn captured_octets(&self) -> u32 {
+        self.octets
+    }
+
+    #[inline(always)]
+    fn blur(&self, offset: u32) -> u32 {
+        self.linear.blur(offset)
+    }
+
+    #[inline(always)]
+    fn copy<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
+        // SAFETY: the helper checks the packet's bounds; `into` has room for `N`, and the length is at most that.
+        unsafe { bpf_xdp_load_bytes(self.context, offset, into.as_mut_ptr().cast(), bounded::<N>(length)) == 0 }
+    }
+}
+
+/// A frame at the TCX hook.
+pub struct TcxFrame {
+    context: *mut __sk_buff,
+    linear: Linear,
+    octets: u32,
+    tag: Option<u16>,
+}
+
+impl TcxFrame {
+    #[inline(always)]
+    pub fn new(context: &TcContext, core: &mut Core) -> Self {
+        let skb = context.as_ptr().cast::<__sk_buff>();
+        // SAFETY: the context is the program's own; the fields are plain reads that the verifier rewrites.
+        let (octets, present, tag) = unsafe { ((*skb).len, (*skb).vlan_present, (*skb).vlan_tci) };
+        let linear = Linear { start: context.data(), end: context.data_end(), blur: &raw mut core.blur };
+        // A tag that is held beside the frame was on the wire.
+        let (tag, octets) = if present == 0 { (None, octets) } else { (Some(tag as u16), octets + 4) };
+        Self { context: skb, linear, octets, tag }
+    }
+
+    /// `skb->tstamp`, in test runs.
+    #[inline(always)]
+    pub fn metadata_time(&self) -> u64 {
+        // SAFETY: as in `new`.
+        unsafe { (*self.context).tstamp }
+    }
+}
+
+impl Frame for TcxFrame {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.linear.header(offset)
+    }
+
+    #[inline(always)]
+    fn wire_octets(&self) -> u32 {
+        self.octets
+    }
+
+    #[inline(always)]
+    fn captured_octets(&self) -> u32 {
+        self.octets
+    }
+
+    #[inline(always)]
+    fn offloaded_tag(&self) -> Option<u16> {
+        self.tag
+    }
+
+    #[inline(always)]
+    fn blur(&self, offset: u32) -> u32 {
+        self.linear.blur(offset)
+    }
+
+    #[inline(always)]
+    fn copy<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
+        // SAFETY: as in `XdpFrame::copy`.
+        unsafe { bpf_skb_load_bytes(self.context.cast(), offset, into.as_mut_ptr().cast(), bounded::<N>(length)) == 0 }
+    }
+}

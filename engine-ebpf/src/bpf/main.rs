@@ -1,0 +1,99 @@
+//! The kernel programs: thin entry points over the library, and the sweep.
+
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+#![expect(missing_docs, reason = "the entry-point macros write undocumented functions of their own")]
+
+mod frame;
+mod map;
+mod sweep;
+
+use auscult_ebpf::{
+    frame::Frame,
+    meter::{self, FlowCache},
+    parse::{self, Start},
+    record::Core,
+    settings::{FLAG_TIME_IN_METADATA, FLAG_VLAN_IN_KEY, Settings},
+};
+use aya_ebpf::{
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    helpers::bpf_get_smp_processor_id,
+    macros::{classifier, raw_tracepoint, xdp},
+    programs::{RawTracePointContext, TcContext, XdpContext},
+};
+use frame::{TcxFrame, XdpFrame};
+use map::{CpuRing, CpuSets};
+
+/// XDP entry point for drivers and MTUs whose frames are linear.
+#[xdp]
+pub fn tap_xdp(context: XdpContext) -> u32 {
+    tap_xdp_any::<false>(&context)
+}
+
+/// XDP entry point for multi-buffer (jumbo) frames.
+#[xdp(frags)]
+pub fn tap_xdp_frags(context: XdpContext) -> u32 {
+    tap_xdp_any::<true>(&context)
+}
+
+#[inline(always)]
+fn tap_xdp_any<const FRAGS: bool>(context: &XdpContext) -> u32 {
+    let settings = map::settings();
+    if let Some(core) = map::core() {
+        let frame = XdpFrame::<FRAGS>::new(context, core);
+        let told = if settings.has(FLAG_TIME_IN_METADATA) { frame.metadata_time() } else { None };
+        let at = if let Some(at) = told { at } else { map::now(settings, core) };
+        tap(&frame, at, settings, core);
+    }
+    if settings.disposition == xdp_action::XDP_DROP { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+}
+
+/// TCX ingress entry point, where XDP cannot be had.
+#[classifier]
+pub fn tap_tcx(context: TcContext) -> i32 {
+    let settings = map::settings();
+    if let Some(core) = map::core() {
+        let frame = TcxFrame::new(&context, core);
+        let at = if settings.has(FLAG_TIME_IN_METADATA) { frame.metadata_time() } else { map::now(settings, core) };
+        tap(&frame, at, settings, core);
+    }
+    if settings.disposition == xdp_action::XDP_DROP { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
+}
+
+#[inline(always)]
+fn tap<F: Frame>(frame: &F, at: u64, settings: &Settings, core: &mut Core) {
+    meter::seen(frame, settings, &mut core.counters);
+    // SAFETY: no arguments.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    match parse::parse(frame, Start::Ethernet, settings.has(FLAG_VLAN_IN_KEY)) {
+        Ok(packet) => {
+            core.packet = packet;
+            let core = core::hint::black_box(core);
+            let packet = core.packet;
+            let mut slots = FlowCache { sets: CpuSets, mask: settings.sets_mask };
+            meter::meter(frame, &packet, at, settings, &mut slots, core, cpu as u16, &mut CpuRing { cpu });
+        }
+        Err(reason) => meter::discarded(frame, reason, &mut core.counters),
+    }
+}
+
+/// Runs after each NAPI poll of this CPU: the next packet reads the clock anew (`clock = "poll"`).
+#[raw_tracepoint(tracepoint = "napi_poll")]
+pub fn napi_poll(_: RawTracePointContext) -> i32 {
+    if let Some(core) = map::core() {
+        core.poll_at = 0;
+    }
+    0
+}
+
+/// Required by `core`; the verifier proves that it is never reached.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The licence that the kernel asks for.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,130 @@
+//! The maps of the kernel object. Userspace sizes `SETS` and fills `RINGS` before it attaches.
+
+use auscult_ebpf::{
+    discard::Lost,
+    frame::Frame,
+    limit::{CPUS_MAX, SETS_DEFAULT},
+    meter::{Sets, Sink},
+    record::{Core, Counters, Delta, Header, Mark, Sample, SampleHead, Set},
+    settings::{FLAG_CLOCK_PER_POLL, Settings},
+};
+use aya_ebpf::{
+    btf_maps::{ArrayOfMaps, RingBuf},
+    helpers::bpf_ktime_get_ns,
+    macros::{btf_map, map},
+    maps::PerCpuArray,
+};
+
+/// One ring per CPU, so that reservations never contend.
+#[btf_map]
+static RINGS: ArrayOfMaps<RingBuf<Delta, 4096>, { CPUS_MAX as usize }> = ArrayOfMaps::new();
+
+/// The flow cache, one element per set.
+#[map]
+static SETS: PerCpuArray<Set> = PerCpuArray::with_max_entries(SETS_DEFAULT, 0);
+
+/// Counters and shares.
+#[map]
+static CORE: PerCpuArray<Core> = PerCpuArray::with_max_entries(1, 0);
+
+/// Set at load time; read-only from then on.
+#[unsafe(no_mangle)]
+static SETTINGS: Settings = Settings::plain();
+
+/// No wake-ups: consumers poll.
+const NO_WAKEUP: u64 = 1;
+
+/// The settings as the loader left them, not as they were compiled.
+#[inline(always)]
+pub fn settings() -> &'static Settings {
+    core::hint::black_box(&SETTINGS)
+}
+
+/// This CPU's counters and shares.
+#[inline(always)]
+pub fn core() -> Option<&'static mut Core> {
+    // SAFETY: the element lives as long as the program, is this CPU's own, and each program borrows it once; the tap and the
+    // sweep of one CPU exclude each other because both run with bottom halves disabled.
+    CORE.get_ptr_mut(0).map(|core| unsafe { &mut *core })
+}
+
+/// Observation time.
+#[inline(always)]
+pub fn now(settings: &Settings, core: &mut Core) -> u64 {
+    if !settings.has(FLAG_CLOCK_PER_POLL) {
+        // SAFETY: no arguments.
+        return unsafe { bpf_ktime_get_ns() };
+    }
+    if core.poll_at == 0 {
+        // SAFETY: no arguments.
+        core.poll_at = unsafe { bpf_ktime_get_ns() };
+    }
+    core.poll_at
+}
+
+/// The sets of this CPU.
+pub struct CpuSets;
+
+impl Sets for CpuSets {
+    #[inline(always)]
+    fn set(&mut self, index: u32) -> Option<&mut Set> {
+        // SAFETY: as in `core`.
+        SETS.get_ptr_mut(index).map(|set| unsafe { &mut *set })
+    }
+}
+
+/// The ring of this CPU.
+pub struct CpuRing {
+    /// Number of the CPU.
+    pub cpu: u32,
+}
+
+impl CpuRing {
+    /// Appends a Mark, written in place: it is too large for the stack.
+    #[inline(always)]
+    pub fn mark(&mut self, header: Header, at: u64, counters: &Counters, resident: [u64; 2]) -> Result<(), Lost> {
+        let ring = RINGS.get(self.cpu).ok_or(Lost::NoRing)?;
+        let mut entry = ring.reserve_untyped::<Mark>(0).ok_or(Lost::RingFull)?;
+        let mark = entry.as_mut_ptr();
+        // SAFETY: `mark` has room for a `Mark`; all its fields are written.
+        unsafe {
+            (&raw mut (*mark).header).write(header);
+            (&raw mut (*mark).at).write(at);
+            (&raw mut (*mark).counters).copy_from_nonoverlapping(counters, 1);
+            (&raw mut (*mark).resident_packets).write(resident[0]);
+            (&raw mut (*mark).resident_octets).write(resident[1]);
+        }
+        entry.submit(NO_WAKEUP);
+        Ok(())
+    }
+}
+
+impl Sink for CpuRing {
+    #[inline(always)]
+    fn delta(&mut self, delta: &Delta) -> Result<(), Lost> {
+        let ring = RINGS.get(self.cpu).ok_or(Lost::NoRing)?;
+        let mut entry = ring.reserve_untyped::<Delta>(0).ok_or(Lost::RingFull)?;
+        // SAFETY: the entry has room for a `Delta`, and the slot is not in the ring.
+        unsafe { entry.as_mut_ptr().copy_from_nonoverlapping(delta, 1) };
+        entry.submit(NO_WAKEUP);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn sample<F: Frame, const N: usize>(&mut self, head: &SampleHead, frame: &F, offset: u32) -> Result<(), Lost> {
+        let ring = RINGS.get(self.cpu).ok_or(Lost::NoRing)?;
+        let mut entry = ring.reserve_untyped::<Sample<N>>(0).ok_or(Lost::RingFull)?;
+        let record = entry.as_mut_ptr();
+        // SAFETY: `record` has room for a `Sample<N>`; only its two fields are written, in place.
+        let payload = unsafe {
+            (&raw mut (*record).head).write(*head);
+            &mut *(&raw mut (*record).payload).cast::<[core::mem::MaybeUninit<u8>; N]>()
+        };
+        if frame.copy::<N>(offset, u32::from(head.length), payload) {
+            entry.submit(NO_WAKEUP);
+            return Ok(());
+        }
+        entry.discard(NO_WAKEUP);
+        Err(Lost::RingFull)
+    }
+}

@@ -1,0 +1,212 @@
+//! The kernel's meter, run natively: frames of capture files in, batches of deltas and Marks out.
+//!
+//! Parser, flow cache and sampler are the very code that the kernel runs. Time is the capture's: a sweep and a Mark come with
+//! the first frame of every tick. Time never runs backwards for the meter: a frame stamped earlier than its predecessor is
+//! metered at the predecessor's time, and one stamped more than [`STEP_NANOS`] earlier is a clock step, which closes all flows.
+
+use auscult_ebpf::{
+    discard::Lost,
+    frame::{Frame, Slice},
+    limit::SAMPLE_LARGE,
+    meter::{self, FlowCache, Sets, Sink},
+    parse::{self, Packet, Start},
+    record::{ABI, Core, Delta, Header, Kind, Mark, SampleHead, Set},
+    settings::{FLAG_VLAN_IN_KEY, Settings},
+};
+
+use super::outlets::{Batches, Gone};
+use crate::ledger::{Count, LedgerAtMark};
+
+/// Frames stamped up to this much before their predecessor are late; beyond it, the capture's clock was set back.
+pub const STEP_NANOS: u64 = 5_000_000_000;
+
+/// Takes samples as the meter takes them.
+pub trait SampleSink: Send {
+    /// One sample. The payload is lent: copy what is kept, and zero the copy after use.
+    fn take(&mut self, head: &SampleHead, payload: &[u8]);
+}
+
+/// Lets every sample go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DropSamples;
+
+impl SampleSink for DropSamples {
+    fn take(&mut self, _head: &SampleHead, _payload: &[u8]) {}
+}
+
+/// The flow cache in memory, with a bit per set that may hold packets.
+struct MemorySets {
+    sets: Box<[Set]>,
+    touched: Box<[u64]>,
+}
+
+impl MemorySets {
+    fn new(count: usize) -> Self {
+        let sets = vec![Set::default(); count].into_boxed_slice();
+        Self { sets, touched: vec![0; count.div_ceil(64)].into_boxed_slice() }
+    }
+}
+
+impl Sets for &mut MemorySets {
+    #[inline(always)]
+    fn set(&mut self, index: u32) -> Option<&mut Set> {
+        let index = index as usize;
+        *self.touched.get_mut(index / 64)? |= 1 << (index % 64);
+        self.sets.get_mut(index)
+    }
+}
+
+/// Records of the native meter go straight into batches.
+struct MemorySink {
+    batches: Batches,
+    samples: Box<dyn SampleSink>,
+    scratch: Box<[u8; SAMPLE_LARGE]>,
+    gone: bool,
+}
+
+impl Sink for MemorySink {
+    #[inline(always)]
+    fn delta(&mut self, delta: &Delta) -> Result<(), Lost> {
+        self.gone |= self.batches.push(delta).is_err();
+        Ok(())
+    }
+
+    fn sample<F: Frame, const N: usize>(&mut self, head: &SampleHead, frame: &F, offset: u32) -> Result<(), Lost> {
+        let length = usize::from(head.length).min(N).min(SAMPLE_LARGE);
+        // SAFETY: initialised octets are valid as maybe-uninitialised ones, and `copy` only writes initialised ones.
+        let into = unsafe { &mut *std::ptr::from_mut(&mut *self.scratch).cast() };
+        if !frame.copy::<SAMPLE_LARGE>(offset, length as u32, into) {
+            return Err(Lost::RingFull);
+        }
+        self.samples.take(head, &self.scratch[..length]);
+        self.scratch[..length].fill(0);
+        Ok(())
+    }
+}
+
+/// The meter of a replay.
+pub struct NativeMeter {
+    settings: Settings,
+    sets: MemorySets,
+    core: Box<Core>,
+    sink: MemorySink,
+    last_at: u64,
+    tick: Option<u64>,
+    late_frames: u64,
+    clock_steps: u64,
+}
+
+impl NativeMeter {
+    /// A meter with an empty cache whose records go to `batches` and `samples`.
+    pub fn new(settings: Settings, batches: Batches, samples: Box<dyn SampleSink>) -> Self {
+        let sets = settings.sets_mask as usize + 1;
+        Self {
+            settings,
+            sets: MemorySets::new(sets),
+            core: Box::default(),
+            sink: MemorySink { batches, samples, scratch: Box::new([0; SAMPLE_LARGE]), gone: false },
+            last_at: 0,
+            tick: None,
+            late_frames: 0,
+            clock_steps: 0,
+        }
+    }
+
+    /// Frames that were metered at their predecessor's time.
+    pub fn late_frames(&self) -> u64 {
+        self.late_frames
+    }
+
+    /// Times that the capture's clock was set back.
+    pub fn clock_steps(&self) -> u64 {
+        self.clock_steps
+    }
+
+    /// Meters an Ethernet frame, or one that starts at `start`; `interface` is its observation point.
+    #[inline(always)]
+    pub fn frame(&mut self, at: u64, frame: &Slice<'_>, start: Start, interface: u32) -> Result<(), Gone> {
+        let at = self.advance(at)?;
+        meter::seen(frame, &self.settings, &mut self.core.counters);
+        match parse::parse(frame, start, self.settings.has(FLAG_VLAN_IN_KEY)) {
+            Ok(mut packet) => {
+                packet.observation_point = interface;
+                self.packet(frame, &packet, at);
+            }
+            Err(reason) => meter::discarded(frame, reason, &mut self.core.counters),
+        }
+        if self.sink.gone { Err(Gone) } else { Ok(()) }
+    }
+
+    /// Counts a frame that no parser can start on.
+    pub fn discard(&mut self, at: u64, frame: &Slice<'_>, reason: auscult_ebpf::discard::Discard) -> Result<(), Gone> {
+        self.advance(at)?;
+        meter::seen(frame, &self.settings, &mut self.core.counters);
+        meter::discarded(frame, reason, &mut self.core.counters);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn packet(&mut self, frame: &Slice<'_>, packet: &Packet, at: u64) {
+        let mut slots = FlowCache { sets: &mut self.sets, mask: self.settings.sets_mask };
+        meter::meter(frame, packet, at, &self.settings, &mut slots, &mut self.core, 0, &mut self.sink);
+    }
+
+    /// Observation time of the next frame; a new tick is marked first.
+    #[inline(always)]
+    fn advance(&mut self, at: u64) -> Result<u64, Gone> {
+        let at = if at < self.last_at { self.set_back(at)? } else { at };
+        self.last_at = at;
+        if self.tick != Some(meter::tick(at)) {
+            if self.tick.is_some() {
+                self.mark(at, false)?;
+            }
+            self.tick = Some(meter::tick(at));
+        }
+        Ok(at)
+    }
+
+    #[cold]
+    fn set_back(&mut self, at: u64) -> Result<u64, Gone> {
+        if self.last_at - at <= STEP_NANOS {
+            self.late_frames += 1;
+            return Ok(self.last_at);
+        }
+        self.clock_steps += 1;
+        self.mark(self.last_at, true)?;
+        self.sink.batches.clock_step()?;
+        self.tick = None;
+        Ok(at)
+    }
+
+    /// Sweeps, sums the residents and sends a Mark.
+    #[inline(never)]
+    fn mark(&mut self, at: u64, flush: bool) -> Result<(), Gone> {
+        let mut mark =
+            Mark { header: Header { kind: Kind::Mark as u8, abi: ABI, cpu: 0, packets: [0, 0] }, at, ..Mark::default() };
+        for (word, touched) in self.sets.touched.iter_mut().enumerate() {
+            let mut bits = std::mem::take(touched);
+            while bits != 0 {
+                let bit = bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                let Some(set) = self.sets.sets.get_mut(word * 64 + bit) else { continue };
+                for slot in set {
+                    meter::sweep_slot(slot, at, flush, &mut self.core.counters, &mut self.sink);
+                    let (packets, octets) = meter::resident(slot);
+                    mark.resident_packets += packets;
+                    mark.resident_octets += octets;
+                    *touched |= u64::from(slot.dirty()) << bit;
+                }
+            }
+        }
+        mark.counters = self.core.counters;
+        self.sink.batches.mark(&mark, 0, Count::default())?;
+        if self.sink.gone { Err(Gone) } else { Ok(()) }
+    }
+
+    /// Hands over everything, marks, and says that the ring has ended. Returns the last ledger.
+    pub fn finish(mut self) -> Result<Option<LedgerAtMark>, Gone> {
+        self.mark(self.last_at, true)?;
+        self.sink.batches.close()?;
+        Ok(self.sink.batches.last())
+    }
+}
