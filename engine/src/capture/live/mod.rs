@@ -42,6 +42,7 @@ pub use self::{
     drain::RingReport,
     error::LiveError,
     netdev::NicCounters,
+    object::OBJECT,
     sweep::SweepReport,
     tap::TapSettings,
 };
@@ -187,7 +188,7 @@ struct Thread<T> {
 }
 
 impl Live {
-    /// Starts a capture. `object` is the tap object (aligned to eight octets). Ring `t * c + i` is that of tap `t` and of the
+    /// Starts a capture. `object` is [`OBJECT`], unless it is another build of it. Ring `t * c + i` is that of tap `t` and of the
     /// `i`-th of `c` online CPUs.
     pub fn start(settings: &LiveSettings, object: &[u8], outlets: &Outlets, sinks: SinkOf<'_>) -> Result<Self, LiveError> {
         settings.check()?;

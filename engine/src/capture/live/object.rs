@@ -17,6 +17,9 @@ use super::{
     ring::{self, RingMemory},
 };
 
+/// The tap object that this engine was built with.
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../../engine-ebpf/object/auscult-tap.bpf.o");
+
 /// Longest reason that is passed on; a verifier log is far longer.
 const REASON_CHARS: usize = 400;
 

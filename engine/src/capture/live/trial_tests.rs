@@ -1,5 +1,5 @@
-//! The real object on a veth pair in a network namespace of the test's own. Needs root, `ip` and the built object; says so and
-//! skips without them.
+//! The real object on a veth pair in a network namespace of the test's own. Needs root and `ip`; says so and skips
+//! without privileges.
 
 use std::{
     ffi::CString,
@@ -18,8 +18,6 @@ use crate::{
 
 /// Runs `body` on a thread in a new network namespace with `tap0` and its peer `wire0`.
 fn in_namespace(mtu: u32, body: impl FnOnce(&[u8]) + Send) {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine-ebpf/object/auscult-tap.bpf.o");
-    let Ok(octets) = std::fs::read(path) else { return eprintln!("skipped: no kernel object at {path}") };
     if host::check_privileges().is_err() {
         return eprintln!("skipped: {}", host::check_privileges().expect_err("just checked"));
     }
@@ -30,7 +28,7 @@ fn in_namespace(mtu: u32, body: impl FnOnce(&[u8]) + Send) {
             ip(&format!("link add tap0 mtu {mtu} type veth peer name wire0 mtu {mtu}"));
             ip("link set lo up");
             ip("link set wire0 up arp off addrgenmode none");
-            body(&octets);
+            body(OBJECT);
         };
         scope.spawn(run).join().expect("the trial panicked");
     });
@@ -200,6 +198,7 @@ fn a_small_ring_loses_by_the_book_only() {
         settings.ring_bytes = 32 << 10;
         settings.meter.sets_mask = 15;
         let (report, _) = capture(object, &settings, |wire| send_flows(wire, 4000, 200_000, 64));
+        assert_ne!(report.ledger().lost_by(auscult_ebpf::discard::Lost::RingFull), Count::default());
         eprintln!("lost {:?} of {:?}; {:?}", report.ledger().lost(), report.ledger().seen(), report.sweep);
     });
 }
@@ -208,20 +207,53 @@ fn a_small_ring_loses_by_the_book_only() {
 fn an_interface_is_restored() {
     in_namespace(1500, |object| {
         let before = state("tap0");
-        assert!(before.contains("state DOWN") || before.contains("LOWER_UP") || before.contains("<BROADCAST,MULTICAST"));
-        let (_, sent) = capture(object, &settings(HookChoice::Auto), |wire| {
+        let (report, sent) = capture(object, &settings(HookChoice::Auto), |wire| {
             let during = state("tap0");
-            assert!(during.contains("UP") && during.contains("NOARP") && during.contains("promiscuity 1"), "{during}");
-            assert!(during.contains("xdp"), "{during}");
+            assert!(during.contains("NOARP") && during.contains("LOWER_UP") && during.contains("promiscuity 1"), "{during}");
+            assert!(during.contains("xdp") && during.contains("ipv6 disabled: 1"), "{during}");
             send_flows(wire, 1, 1, 64)
         });
         assert_eq!(sent.packets, 1);
         assert_eq!(state("tap0"), before);
+        // What was switched off is on again: it can be switched off once more.
+        let device = netdev::NetDevice::open("tap0").expect("sockets").expect("it exists");
+        let again = offload::switch_off(&device).expect("features");
+        assert_eq!(again.names, report.taps[0].switched_off);
+        assert!(!again.names.is_empty());
     });
 }
 
-/// What `ip` tells of an interface, without its counters.
+#[test]
+fn an_occupied_hook_is_passed_over_and_named() {
+    in_namespace(1500, |object| {
+        let received = Received::default();
+        let (shard, messages) = bounded(1000);
+        let (ledger, ledgers) = bounded(1000);
+        let outlets = Outlets { shards: vec![shard], ledger, recycled: never(), batch_deltas: 512 };
+        let start = |choice| Live::start(&settings(choice), object, &outlets, &mut |_| Box::new(DropSamples));
+        let first = start(HookChoice::Generic).expect("the hook is free");
+        let message = start(HookChoice::Native).expect_err("the hook is taken").to_string();
+        assert!(message.starts_with("no hook of interface tap0 takes the tap program: xdp_native: "), "{message}");
+        assert!(message.contains("os error 16") || message.contains("os error 17"), "{message}");
+        let second = start(HookChoice::Auto).expect("TCX is free");
+        let tap = second.taps().remove(0);
+        assert_eq!(tap.hook, Hook::Tcx);
+        let refused: Vec<Hook> = tap.refused.iter().map(|refused| refused.hook).collect();
+        assert_eq!(refused, [Hook::Native, Hook::NativeFrags, Hook::Generic]);
+        eprintln!("{message}");
+        assert!(second.is_draining());
+        assert!(second.stop().complete() && first.stop().complete());
+        drop(outlets);
+        receive(&messages, &received);
+        count(&ledgers, &received);
+        assert_eq!(received.closes.load(Ordering::Relaxed), 2 * host::online_cpus().expect("cpus").len());
+    });
+}
+
+/// What `ip` tells of an interface, without its counters, and whether IPv6 is off. A queue stays once it was up.
 fn state(name: &str) -> String {
     let output = Command::new("ip").args(["-details", "-oneline", "link", "show", name]).output().expect("ip runs");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let ipv6 = std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6")).expect("a setting");
+    let link = String::from_utf8_lossy(&output.stdout).replace("qdisc noop ", "qdisc noqueue ");
+    format!("{link} ipv6 disabled: {ipv6}")
 }
