@@ -1,0 +1,383 @@
+//! Frames on live interfaces to batches of deltas, Marks and ledgers.
+//!
+//! The frames themselves stay in the kernel: a tap program meters them into a flow cache per CPU, whose deltas come through one
+//! ring per interface and CPU. Here the object is loaded and attached ([`attach`](Hook), best hook first), rings are drained by a
+//! few threads, and one thread sweeps every cache in turn and has a Mark written behind each pass. The interfaces are made taps
+//! for that long: promiscuous, without offloads that join frames, and silent when dedicated.
+//!
+//! Stopping keeps the books closed: detach, sweep everything out, write a last Mark per CPU, read every ring to that Mark, tell
+//! every shard. Nothing here reads a packet's octets except samples, which are lent to a [`SampleSink`] and never copied.
+//!
+//! Not done: CPUs that come online after the start have no ring (their packets count as lost, [`Lost::NoRing`]); maps are not
+//! pinned, so an engine that is killed takes its caches along.
+//!
+//! [`Lost::NoRing`]: auscult_ebpf::discard::Lost::NoRing
+
+mod attach;
+mod drain;
+mod error;
+mod host;
+mod netdev;
+mod object;
+mod offload;
+mod ring;
+mod sort;
+mod sweep;
+mod tap;
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use auscult_ebpf::{limit::SETS_MAX, settings::Settings};
+use aya::Ebpf;
+use crossbeam::channel::{Sender, bounded};
+
+use self::{attach::Attached, drain::RingShared, ring::RingMemory, sort::Sorter, sweep::Sweeper, tap::Tap};
+pub use self::{
+    attach::{Hook, HookChoice, Refused},
+    drain::RingReport,
+    error::LiveError,
+    netdev::NicCounters,
+    object::OBJECT,
+    sweep::SweepReport,
+    tap::TapSettings,
+};
+use crate::{
+    batch::Ring,
+    capture::{native::SampleSink, outlets::Outlets},
+    ledger::Ledger,
+};
+
+/// XDP action of a dedicated tap: the stack never sees the mirror.
+const DROP: u32 = 1;
+/// XDP action of a shared port.
+const PASS: u32 = 2;
+/// Octets around an MTU's worth: link header, three VLAN tags, frame check sequence.
+const FRAME_OVERHEAD: u32 = 14 + 12 + 4;
+/// Least pause between passes over one cache.
+const MARK_MILLIS_LEAST: u32 = 20;
+/// Longest pause: resident micro-flows leave within a second.
+const MARK_MILLIS_MOST: u32 = 900;
+const RING_BYTES_MOST: u32 = 1 << 30;
+
+/// What to capture, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveSettings {
+    /// Taps; the position of each is its observation point.
+    pub taps: Vec<TapSettings>,
+    /// The meter. `observation_point`, `disposition` and (when zero) `super_frame_octets` are set per tap.
+    pub meter: Settings,
+    /// Octets of each ring, a power of two from 32 KiB.
+    pub ring_bytes: u32,
+    /// Time between two Marks of one CPU.
+    pub mark_millis: u32,
+    /// Drain threads; zero: one per ring, but no more than CPUs.
+    pub drain_threads: usize,
+}
+
+impl LiveSettings {
+    /// Dedicated taps on `interfaces`, everything else as usual.
+    pub fn dedicated(interfaces: &[&str], meter: Settings) -> Self {
+        Self {
+            taps: interfaces.iter().map(|name| TapSettings::dedicated(name)).collect(),
+            meter,
+            ring_bytes: 4 << 20,
+            mark_millis: 400,
+            drain_threads: 0,
+        }
+    }
+
+    fn check(&self) -> Result<(), LiveError> {
+        let refuse =
+            |setting, value: u32, expected: String| Err(LiveError::Setting { setting, value: value.to_string(), expected });
+        let least = u32::try_from(ring::page_octets()).unwrap_or(4096).max(sweep::RING_BYTES_LEAST);
+        if !self.ring_bytes.is_power_of_two() || !(least..=RING_BYTES_MOST).contains(&self.ring_bytes) {
+            let expected = format!("a power of two from {least} to {RING_BYTES_MOST} is needed");
+            return refuse("ring_bytes", self.ring_bytes, expected);
+        }
+        if !(MARK_MILLIS_LEAST..=MARK_MILLIS_MOST).contains(&self.mark_millis) {
+            let expected = format!("{MARK_MILLIS_LEAST} to {MARK_MILLIS_MOST} are possible");
+            return refuse("mark_millis", self.mark_millis, expected);
+        }
+        let sets = self.meter.sets_mask.wrapping_add(1);
+        if !sets.is_power_of_two() || sets > SETS_MAX {
+            return refuse("sets", sets, format!("a power of two up to {SETS_MAX} is needed"));
+        }
+        for (position, tap) in self.taps.iter().enumerate() {
+            if self.taps[..position].iter().any(|other| other.name == tap.name) {
+                return Err(LiveError::Twice { name: tap.name.clone() });
+            }
+        }
+        if self.taps.is_empty() {
+            return refuse("interfaces", 0, "name at least one interface".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// One tap while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TapState {
+    /// Interface name.
+    pub name: String,
+    /// Hook in use.
+    pub hook: Hook,
+    /// Hooks that were tried before.
+    pub refused: Vec<Refused>,
+    /// Offloads that were switched off for the time of the capture.
+    pub switched_off: Vec<String>,
+    /// What could not be had, one line each.
+    pub warnings: Vec<String>,
+    /// The interface's own counters since the start; `None` when it is gone. A dedicated tap has transmitted nothing.
+    pub counters: Option<NicCounters>,
+}
+
+/// What a capture has to say at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveReport {
+    /// Per ring, in ring order.
+    pub rings: Vec<RingReport>,
+    /// Per tap, in observation-point order.
+    pub taps: Vec<TapState>,
+    /// Of the sweeps.
+    pub sweep: SweepReport,
+    /// Threads that died, by name. Empty unless there is a fault in the engine.
+    pub dead_threads: Vec<String>,
+}
+
+impl LiveReport {
+    /// The ledger over all rings at their last Marks.
+    pub fn ledger(&self) -> Ledger {
+        let mut sum = Ledger::default();
+        for at_mark in self.rings.iter().filter_map(|ring| ring.last) {
+            sum.add(&at_mark.ledger);
+        }
+        sum
+    }
+
+    /// Whether every ring was read to its end.
+    pub fn complete(&self) -> bool {
+        self.dead_threads.is_empty() && self.rings.iter().all(|ring| ring.complete)
+    }
+}
+
+/// Makes the sink for the samples of one ring.
+pub type SinkOf<'a> = &'a mut dyn FnMut(Ring) -> Box<dyn SampleSink>;
+
+/// A running capture. Dropping it detaches and lets its threads end on their own; [`Live::stop`] closes the books.
+#[derive(Debug)]
+pub struct Live {
+    // Declared in the order in which they must go: programs first, the interfaces' settings last.
+    attached: Vec<Attached>,
+    stop: Option<Sender<()>>,
+    sweeper: Option<Thread<SweepReport>>,
+    drains: Vec<Thread<Vec<RingReport>>>,
+    shared: Vec<Arc<RingShared>>,
+    taps: Vec<Tap>,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Thread<T> {
+    name: String,
+    handle: JoinHandle<T>,
+}
+
+impl Live {
+    /// Starts a capture. `object` is [`OBJECT`], unless it is another build of it. Ring `t * c + i` is that of tap `t` and of the
+    /// `i`-th of `c` online CPUs.
+    pub fn start(settings: &LiveSettings, object: &[u8], outlets: &Outlets, sinks: SinkOf<'_>) -> Result<Self, LiveError> {
+        settings.check()?;
+        host::check_kernel()?;
+        host::check_privileges()?;
+        let cpus = host::online_cpus()?;
+        let taps: Vec<Tap> = settings.taps.iter().map(Tap::open).collect::<Result<_, _>>()?;
+        let mut objects = Vec::new();
+        let mut rings = Vec::new();
+        for (point, tap) in taps.iter().enumerate() {
+            let meter = meter_of(settings, point, tap.mtu());
+            let loaded = object::load(object, tap.name(), &meter, &cpus, settings.ring_bytes)?;
+            rings.push(share(point, &cpus, loaded.rings)?);
+            objects.push(loaded.ebpf);
+        }
+        probe(&objects, &cpus)?;
+        let mut attached = Vec::new();
+        for ((tap, chosen), ebpf) in taps.iter().zip(&settings.taps).zip(&mut objects) {
+            attached.push(attach::attach(ebpf, tap, chosen.hook)?);
+        }
+        let shared: Vec<_> = rings.iter().flatten().map(Arc::clone).collect();
+        let mut live = Self { attached, stop: None, sweeper: None, drains: Vec::new(), shared, taps, warnings: host::warnings() };
+        live.start_drains(settings.drain_threads, cpus.len(), outlets, sinks)?;
+        let interval = Duration::from_millis(u64::from(settings.mark_millis));
+        live.start_sweeper(Sweeper::new(objects, &rings, settings.meter.sets_mask + 1, interval))?;
+        Ok(live)
+    }
+
+    /// What an operator should know about this host, one line each.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The taps as they are now.
+    pub fn taps(&self) -> Vec<TapState> {
+        let state = |(tap, attached): (&Tap, &Attached)| TapState {
+            name: tap.name().to_owned(),
+            hook: attached.hook,
+            refused: attached.refused.clone(),
+            switched_off: tap.switched_off().to_vec(),
+            warnings: tap.warnings().to_vec(),
+            counters: tap.counters(),
+        };
+        self.taps.iter().zip(&self.attached).map(state).collect()
+    }
+
+    /// Octets waiting in each ring, and the ring's size, in ring order.
+    pub fn ring_fill(&self) -> Vec<(u64, u64)> {
+        self.shared.iter().map(|shared| (shared.memory.used(), shared.memory.size())).collect()
+    }
+
+    /// Whether all rings are still drained. When not, a receiver is gone or a thread died: stop.
+    pub fn is_draining(&self) -> bool {
+        self.shared.iter().all(|shared| !shared.done.load(Ordering::Acquire))
+            && !self.drains.iter().any(|drain| drain.handle.is_finished())
+    }
+
+    /// Detaches, sweeps out what is resident, reads every ring to its last Mark, tells every shard, and restores the
+    /// interfaces. The receivers of the outlets must go on receiving meanwhile.
+    pub fn stop(mut self) -> LiveReport {
+        let taps = self.taps();
+        self.attached.clear();
+        self.stop = None;
+        let mut dead_threads = Vec::new();
+        let mut sweep = SweepReport::default();
+        if let Some(thread) = self.sweeper.take() {
+            match thread.handle.join() {
+                Ok(report) => sweep = report,
+                Err(_) => dead_threads.push(thread.name),
+            }
+        }
+        self.let_drains_end();
+        let mut rings = Vec::new();
+        for thread in std::mem::take(&mut self.drains) {
+            match thread.handle.join() {
+                Ok(reports) => rings.extend(reports),
+                Err(_) => dead_threads.push(thread.name),
+            }
+        }
+        rings.sort_by_key(|report: &RingReport| report.ring);
+        LiveReport { rings, taps, sweep, dead_threads }
+    }
+
+    fn start_drains(&mut self, threads: usize, cpus: usize, outlets: &Outlets, sinks: SinkOf<'_>) -> Result<(), LiveError> {
+        let threads = if threads == 0 { cpus } else { threads }.min(self.shared.len());
+        let mut shares: Vec<Vec<(Arc<RingShared>, Sorter)>> = (0..threads).map(|_| Vec::new()).collect();
+        for (position, shared) in self.shared.iter().enumerate() {
+            let sorter = Sorter::new(shared.ring, outlets.clone(), sinks(shared.ring));
+            shares[position % threads].push((Arc::clone(shared), sorter));
+        }
+        for (number, share) in shares.into_iter().enumerate() {
+            let thread = spawn(format!("drain-{number}"), move || drain::run(share));
+            self.drains.push(thread.inspect_err(|_| self.let_drains_end())?);
+        }
+        Ok(())
+    }
+
+    fn start_sweeper(&mut self, sweeper: Sweeper) -> Result<(), LiveError> {
+        let (stop, stopped) = bounded(1);
+        let thread = spawn("sweep".to_owned(), move || sweeper.run(&stopped));
+        self.sweeper = Some(thread.inspect_err(|_| self.let_drains_end())?);
+        self.stop = Some(stop);
+        Ok(())
+    }
+
+    /// Lets every drain end at the end of its ring that has no final Mark yet, because nobody is left to write one.
+    fn let_drains_end(&self) {
+        for shared in &self.shared {
+            let _ = shared.final_mark.compare_exchange(u64::MAX, 0, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+}
+
+fn meter_of(settings: &LiveSettings, point: usize, mtu: u32) -> Settings {
+    let mut meter = settings.meter;
+    meter.observation_point = point as u32;
+    meter.disposition = if settings.taps[point].dedicated { DROP } else { PASS };
+    if meter.super_frame_octets == 0 {
+        meter.super_frame_octets = mtu.saturating_add(FRAME_OVERHEAD);
+    }
+    meter
+}
+
+/// Numbers the rings of one tap.
+fn share(point: usize, cpus: &[u32], rings: Vec<RingMemory>) -> Result<Vec<Arc<RingShared>>, LiveError> {
+    let number = |position: usize| {
+        Ring::try_from(point * cpus.len() + position).map_err(|_| LiveError::Setting {
+            setting: "interfaces",
+            value: (point + 1).to_string(),
+            expected: format!("{} rings at most, one per interface and cpu, are possible", Ring::MAX),
+        })
+    };
+    let rings = rings.into_iter().enumerate().zip(cpus);
+    rings.map(|((position, memory), &cpu)| Ok(Arc::new(RingShared::new(number(position)?, cpu, memory)))).collect()
+}
+
+/// Sweeps nothing on every CPU, on a thread of its own because that thread is pinned.
+fn probe(objects: &[Ebpf], cpus: &[u32]) -> Result<(), LiveError> {
+    let Some(first) = objects.first() else { return Ok(()) };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("probe".to_owned()).spawn_scoped(scope, || sweep::probe(first, cpus));
+        let thread = thread.map_err(|source| LiveError::Thread { name: "probe".to_owned(), source })?;
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(LiveError::Thread { name: "probe".to_owned(), source: io::Error::other("it panicked") }))
+    })
+}
+
+fn spawn<T: Send + 'static>(name: String, body: impl FnOnce() -> T + Send + 'static) -> Result<Thread<T>, LiveError> {
+    match thread::Builder::new().name(name.clone()).spawn(body) {
+        Ok(handle) => Ok(Thread { name, handle }),
+        Err(source) => Err(LiveError::Thread { name, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(change: impl FnOnce(&mut LiveSettings)) -> String {
+        let mut settings = LiveSettings::dedicated(&["tap0"], Settings::plain());
+        assert!(settings.check().is_ok());
+        change(&mut settings);
+        settings.check().expect_err("a refusal").to_string()
+    }
+
+    #[test]
+    fn impossible_settings_are_refused_by_name() {
+        assert!(refusal(|settings| settings.ring_bytes = 5000).starts_with("ring_bytes = 5000 cannot work: a power of two"));
+        assert!(refusal(|settings| settings.ring_bytes = 4096).starts_with("ring_bytes = 4096 cannot work"));
+        assert!(refusal(|settings| settings.mark_millis = 0).starts_with("mark_millis = 0 cannot work: 20 to 900"));
+        assert!(refusal(|settings| settings.meter.sets_mask = 2).starts_with("sets = 3 cannot work"));
+        assert!(refusal(|settings| settings.meter.sets_mask = u32::MAX).starts_with("sets = 0 cannot work"));
+        assert!(refusal(|settings| settings.taps.clear()).starts_with("interfaces = 0 cannot work"));
+        let twice = refusal(|settings| settings.taps.push(TapSettings::dedicated("tap0")));
+        assert_eq!(twice, "interface tap0 is named twice; name every tap once");
+    }
+
+    #[test]
+    fn each_tap_has_its_own_meter() {
+        let mut settings = LiveSettings::dedicated(&["tap0", "tap1"], Settings::plain());
+        settings.taps[1].dedicated = false;
+        let first = meter_of(&settings, 0, 1500);
+        let second = meter_of(&settings, 1, 9000);
+        assert_eq!((first.observation_point, first.disposition, first.super_frame_octets), (0, DROP, 1530));
+        assert_eq!((second.observation_point, second.disposition, second.super_frame_octets), (1, PASS, 9030));
+        assert_eq!(first.hash_keys, settings.meter.hash_keys);
+    }
+}
+
+#[cfg(test)]
+mod trial_tests;
