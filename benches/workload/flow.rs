@@ -73,7 +73,7 @@ impl Flows {
         let device = self.dice.below(DEVICES);
         let end = self.now;
         if draw < dns {
-            let packets = self.exchange(end, 1, 1, 76, 180, 3e6);
+            let packets = self.exchange(end, 1, 1, 76, 180, 9e6);
             self.ip(device, 17, 53, 5, &packets, false)
         } else if draw < dns + announcement {
             let packets = self.exchange(end, 1, 0, 220, 0, 0.0);
@@ -120,11 +120,20 @@ impl Flows {
                 size: size.clamp(40, 1500) as u16,
                 direction: if side == 0 { Direction::Forward } else { Direction::Reverse },
             });
-            before += 1000 + self.dice.around(gap) as i64;
+            before += self.gap(gap);
         }
         let last = packets.last().map_or(0, |packet| packet.at);
         packets.iter_mut().for_each(|packet| packet.at += end - last);
         packets
+    }
+
+    /// Time to the next packet: within a burst, a round trip, or a pause of `pause` on average.
+    fn gap(&mut self, pause: f64) -> i64 {
+        300 + match self.dice.below(10) {
+            0..=4 => self.dice.around(20_000.0) as i64,
+            5..=7 => self.dice.around(400_000.0) as i64,
+            _ => self.dice.around(pause) as i64,
+        }
     }
 
     fn ip(&mut self, device: u64, protocol: u8, port: u16, server: u8, packets: &[Packet], tcp: bool) -> Flow {
