@@ -20,17 +20,28 @@ struct Options {
     settings: LakeSettings,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Spent {
     seconds: f64,
     cpu_seconds: f64,
 }
 
+impl Spent {
+    fn run<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let (begin, cpu) = (Instant::now(), cpu_seconds());
+        let result = work();
+        self.seconds += begin.elapsed().as_secs_f64();
+        self.cpu_seconds += cpu_seconds() - cpu;
+        result
+    }
+}
+
 /// What this thread has run so far: a figure that other work on the machine disturbs less than the wall clock.
-fn cpu_seconds() -> Result<f64> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").context("reading the thread's run time")?;
-    let nanos: f64 = text.split(' ').next().unwrap_or_default().parse()?;
-    Ok(nanos / 1e9)
+fn cpu_seconds() -> f64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a live timespec, which the call fills in.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 fn options() -> Result<Options> {
@@ -78,16 +89,14 @@ fn main() -> Result<()> {
     let points = [ObservationPoint { name: Arc::from("tap0") }];
     // About one epoch a second of record time.
     let epoch = options.rate as usize;
-    let batches: Vec<_> = (0..options.rows.div_ceil(epoch)).map(|_| source.batch(epoch)).collect();
-
     let mut writer = Writer::open(directory.path(), "bench", &options.settings, "bench")?;
-    let (begin, cpu) = (Instant::now(), cpu_seconds()?);
-    for batch in batches {
-        writer.flows(batch, &points)?;
+    let mut spent = Spent::default();
+    for _ in 0..options.rows.div_ceil(epoch) {
+        let batch = source.batch(epoch);
+        spent.run(|| writer.flows(batch, &points))?;
     }
-    let (totals, outcome) = writer.close();
+    let (totals, outcome) = spent.run(|| writer.close());
     outcome?;
-    let spent = Spent { seconds: begin.elapsed().as_secs_f64(), cpu_seconds: cpu_seconds()? - cpu };
 
     let mut columns = BTreeMap::new();
     by_column(&directory.path().join("lake/flows"), &mut columns)?;

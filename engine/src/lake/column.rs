@@ -6,6 +6,7 @@ use std::{hash::BuildHasher, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use hashbrown::HashTable;
+use sha1::{Digest, Sha1};
 
 use crate::flow::{Address, Mac, ObservationPoint};
 
@@ -51,7 +52,11 @@ impl Name {
         };
         match self {
             Self::Fixed(text) => [text.as_ptr() as u64, text.len() as u64],
-            Self::Shared(text) => [text.len() as u64, u64::from(text.bytes().next_back().unwrap_or(0))],
+            Self::Shared(text) => {
+                let digest = Sha1::digest(text.as_bytes());
+                let word = |from: usize| digest[from..from + 8].iter().fold(0, |word, &octet| word << 8 | u64::from(octet));
+                [word(0), word(8)]
+            }
             Self::Address(Address::Link(address)) => [1 << 48, address.as_ref().map_or(0, mac)],
             Self::Address(Address::V4(ip)) => [4 << 48, u64::from(ip.to_bits())],
             Self::Address(Address::V6(ip)) => {
@@ -95,7 +100,7 @@ fn options_text(mut options: u64) -> String {
 #[derive(Debug, Default)]
 pub struct Names {
     index: HashTable<u32>,
-    keys: Vec<Name>,
+    keys: Vec<[u64; 2]>,
     texts: Vec<String>,
     seed: Option<u64>,
     last: u32,
@@ -103,25 +108,25 @@ pub struct Names {
 
 impl Names {
     /// Number of `name`. The hash is seeded: addresses are chosen by whoever sends. Numbers do not depend on the seed.
-    fn number(&mut self, name: Name, points: &[ObservationPoint]) -> u32 {
-        if self.keys.get(self.last as usize) == Some(&name) {
+    fn number(&mut self, name: &Name, points: &[ObservationPoint]) -> u32 {
+        let words = name.words();
+        if self.keys.get(self.last as usize) == Some(&words) {
             return self.last;
         }
         let seed = *self.seed.get_or_insert_with(|| std::hash::RandomState::new().hash_one(0));
-        let hash = |name: &Name| {
-            let [a, b] = name.words();
+        let hash = |&[a, b]: &[u64; 2]| {
             let wide = u128::from(a ^ seed) * u128::from(b ^ seed.rotate_left(32) | 1);
             let folded = (wide as u64) ^ ((wide >> 64) as u64) ^ b;
             folded.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
         };
         let keys = &self.keys;
-        self.last = match self.index.find(hash(&name), |&n| keys[n as usize] == name) {
+        self.last = match self.index.find(hash(&words), |&n| keys[n as usize] == words) {
             Some(&number) => number,
             None => {
                 let number = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-                self.index.insert_unique(hash(&name), number, |&n| hash(&keys[n as usize]));
+                self.index.insert_unique(hash(&words), number, |&n| hash(&keys[n as usize]));
                 self.texts.push(name.text(points));
-                self.keys.push(name);
+                self.keys.push(words);
                 number
             }
         };
@@ -308,6 +313,6 @@ impl Item for Name {
     }
     fn append(values: &mut Values, items: impl Iterator<Item = Self>, points: &[ObservationPoint]) {
         let Values::Name { numbers, names } = values else { unreachable!("a column keeps its type") };
-        numbers.extend(items.map(|name| names.number(name, points)));
+        numbers.extend(items.map(|name| names.number(&name, points)));
     }
 }

@@ -181,7 +181,7 @@ fn volume(out: &mut Columns, d: Direction) {
     out.push(Column::nullable(name(d, "size_max"), "octets", Dictionary, NO_PACKETS, largest, move |f: &Flow| {
         seen(f, d, |side| side.size_max)
     }));
-    let spread = "Population standard deviation of the packet size, to 31 bits; 0 for one packet. (The mean is octets / packets.)";
+    let spread = "Population standard deviation of the packet size, to 31 bits; 0 for one packet; the mean is octets / packets.";
     out.push(Column::nullable(name(d, "size_std"), "octets", Split, NO_PACKETS, spread, move |f: &Flow| {
         seen(f, d, |side| shortened(side.size_std))
     }));
@@ -209,7 +209,7 @@ fn times(out: &mut Columns, d: Direction) {
     out.push(Column::nullable(name(d, "interval_max_nanos"), "ns", Split, NO_ORDER, longest, move |f: &Flow| {
         interval(f).map(|interval| count(interval.max))
     }));
-    let spread = "Population standard deviation of those times, to 31 bits; 0 for two packets. (The mean is duration / (packets - 1).)";
+    let spread = "Population standard deviation of those times, to 31 bits; 0 for two packets; the mean is duration / (packets - 1).";
     out.push(Column::nullable(name(d, "interval_std_nanos"), "ns", Split, NO_ORDER, spread, move |f: &Flow| {
         interval(f).map(|interval| shortened(interval.std))
     }));

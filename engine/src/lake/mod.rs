@@ -12,6 +12,7 @@ pub mod flow_table;
 pub mod lock;
 pub mod part;
 pub mod read;
+mod read_json;
 pub mod recover;
 pub mod schema;
 #[cfg(test)]
@@ -21,7 +22,7 @@ pub mod writer;
 use std::path::PathBuf;
 
 pub use self::{
-    read::{Query, sum_packets},
+    read::{Query, TableName, sum_packets},
     schema::dictionary,
     writer::{Totals, Writer},
 };

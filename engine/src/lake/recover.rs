@@ -59,7 +59,7 @@ pub fn recover(root: &Path) -> Result<Recovered, LakeError> {
 
 /// A Parquet file begins with its magic and ends with the footer's length and the magic. Reading every footer would make the start
 /// slow in a lake of a year.
-fn looks_whole(path: &Path) -> std::io::Result<bool> {
+pub fn looks_whole(path: &Path) -> std::io::Result<bool> {
     const MAGIC: [u8; 4] = *b"PAR1";
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();

@@ -164,7 +164,7 @@ impl<R: 'static> Table<R> {
         let mut builder = WriterProperties::builder()
             .set_created_by(concat!("auscult version ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(Compression::ZSTD(level))
-            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_statistics_enabled(match std::env::var("LAKE_STAT").as_deref() { Ok("0") => EnabledStatistics::None, Ok("1") => EnabledStatistics::Chunk, _ => EnabledStatistics::Page })
             .set_data_page_row_count_limit(settings.page_rows)
             .set_dictionary_page_size_limit(settings.dictionary_bytes)
             .set_sorting_columns(Some(sorting.collect()))
@@ -172,6 +172,7 @@ impl<R: 'static> Table<R> {
         for column in &self.columns {
             let path = path_of(column);
             builder = match column.coding {
+                Coding::Dictionary if std::env::var("LAKE_PLAIN").is_ok() && matches!((column.empty)(), Values::U8(_)|Values::U16(_)|Values::U32(_)) => builder.set_column_dictionary_enabled(path, false),
                 Coding::Dictionary => builder.set_column_dictionary_enabled(path, true),
                 other => {
                     let encoding = match (other, (column.empty)()) {
