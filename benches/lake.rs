@@ -1,6 +1,7 @@
 //! Flow rows into Parquet on one core: rows per second, and octets per row by column, from the files' footers.
 //!
-//! `cargo bench -p auscult-benches --bench lake -- [--json] [--mix hospital|tcp] [--rows N] [--rate N] [--level N]`
+//! `cargo bench -p auscult-benches --bench lake -- [--json] [--mix hospital|tcp] [--rows N] [--rate N] [--level N]
+//! [--keep DIR]`
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 
@@ -17,6 +18,7 @@ struct Options {
     tcp: bool,
     rows: usize,
     rate: u32,
+    keep: Option<std::path::PathBuf>,
     settings: LakeSettings,
 }
 
@@ -46,7 +48,7 @@ fn cpu_seconds() -> f64 {
 
 fn options() -> Result<Options> {
     let mut options =
-        Options { json: false, tcp: false, rows: 1 << 19, rate: 2000, settings: LakeSettings::default() };
+        Options { json: false, tcp: false, rows: 1 << 19, rate: 2000, keep: None, settings: LakeSettings::default() };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value"));
@@ -55,6 +57,7 @@ fn options() -> Result<Options> {
             "--mix" => options.tcp = value()? == "tcp",
             "--rows" => options.rows = value()?.parse()?,
             "--rate" => options.rate = value()?.parse()?,
+            "--keep" => options.keep = Some(value()?.into()),
             "--level" => options.settings.zstd_level = value()?.parse()?,
             _ => {}
         }
@@ -84,12 +87,13 @@ fn by_column(directory: &Path, sums: &mut BTreeMap<String, i64>) -> Result<()> {
 fn main() -> Result<()> {
     let options = options()?;
     let mix = if options.tcp { TCP } else { HOSPITAL };
-    let directory = tempfile::tempdir()?;
+    let temporary = tempfile::tempdir()?;
+    let directory = options.keep.as_deref().unwrap_or(temporary.path());
     let mut source = Flows::new(7, mix, options.rate);
     let points = [ObservationPoint { name: Arc::from("tap0") }];
     // About one epoch a second of record time.
     let epoch = options.rate as usize;
-    let mut writer = Writer::open(directory.path(), "bench", &options.settings, "bench")?;
+    let mut writer = Writer::open(directory, "bench", &options.settings, "bench")?;
     let mut spent = Spent::default();
     for _ in 0..options.rows.div_ceil(epoch) {
         let batch = source.batch(epoch);
@@ -99,7 +103,7 @@ fn main() -> Result<()> {
     outcome?;
 
     let mut columns = BTreeMap::new();
-    by_column(&directory.path().join("lake/flows"), &mut columns)?;
+    by_column(&directory.join("lake/flows"), &mut columns)?;
     report(&options, mix.name, &totals, spent, &columns);
     Ok(())
 }

@@ -4,8 +4,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use auscult::flow::{
-    Address, Both, Direction, Endpoint, FirstPacket, Flow, FlowBatch, FlowEndReason, InitiatorBy, Intervals, Mac, Side, TcpOpening,
-    TcpSide,
+    Address, Both, Direction, Endpoint, FirstPacket, Flow, FlowBatch, FlowEndReason, InitiatorBy, Intervals, Mac, Side,
+    TcpOpening, TcpSide,
 };
 use auscult_ebpf::limit::{FIRST_PACKETS, SIZE_BINS};
 
@@ -178,7 +178,8 @@ impl Flows {
         let packets = [Packet { at: end, size: 46, direction: Direction::Forward }];
         let mut flow = self.blank(&packets);
         let mac = mac_of(device);
-        flow.endpoint = Both([mac, Mac([255; 6])].map(|mac| Endpoint { address: Address::Link(Some(mac)), port: None, mac: Some(mac) }));
+        flow.endpoint =
+            Both([mac, Mac([255; 6])].map(|mac| Endpoint { address: Address::Link(Some(mac)), port: None, mac: Some(mac) }));
         flow.ethertype = Some(0x0806);
         flow
     }

@@ -238,10 +238,17 @@ impl Store {
     }
 
     /// Appends values that may be null.
-    pub fn extend_nullable<T: Item + Default>(&mut self, values: impl Iterator<Item = Option<T>>, points: &[ObservationPoint]) {
+    pub fn extend_nullable<T: Item + Default>(
+        &mut self,
+        values: impl ExactSizeIterator<Item = Option<T>>,
+        points: &[ObservationPoint],
+    ) {
         let Some(valid) = &mut self.valid else { unreachable!("a nullable column has a null map") };
-        let noted = values.map(|value| {
-            valid.push(value.is_some());
+        // The iterator knows its length, which `valid` takes first.
+        let start = valid.len();
+        valid.resize(start + values.len(), false);
+        let noted = valid[start..].iter_mut().zip(values).map(|(valid, value)| {
+            *valid = value.is_some();
             value.unwrap_or_default()
         });
         T::append(&mut self.values, noted, points);

@@ -75,20 +75,26 @@ fn ledger(out: &mut Columns) {
     });
     for reason in Discard::ALL {
         let what = format!("discarded_{}", reason.name());
-        pair(out, &what, ["Frames refused for this reason.", "Their octets on the wire."], move |row| row.ledger.discarded_by(reason));
+        pair(out, &what, ["Frames refused for this reason.", "Their octets on the wire."], move |row| {
+            row.ledger.discarded_by(reason)
+        });
     }
     for place in Lost::ALL {
         let what = format!("lost_{}", place.name());
-        pair(out, &what, ["Packets lost in the kernel at this place.", "Their octets on the wire."], move |row| row.ledger.lost_by(place));
+        pair(out, &what, ["Packets lost in the kernel at this place.", "Their octets on the wire."], move |row| {
+            row.ledger.lost_by(place)
+        });
     }
     for place in UserLost::ALL {
         let what = format!("lost_{}", place.name());
         let texts = ["Packets lost in userspace at this place; they are part of `metered_packets`.", "Their octets on the wire."];
         pair(out, &what, texts, move |row| row.ledger.user_lost[place as usize]);
     }
-    let resident = ["Packets still in the meter's cache at the end of the minute (a state).", "Their octets on the wire (a state)."];
+    let resident =
+        ["Packets still in the meter's cache at the end of the minute (a state).", "Their octets on the wire (a state)."];
     pair(out, "resident", resident, |row| row.ledger.resident);
-    let law = "seen − (metered + duplicate + discarded + lost in the kernel + growth of resident): 0, or packets vanished uncounted.";
+    let law =
+        "seen − (metered + duplicate + discarded + lost in the kernel + growth of resident): 0, or packets vanished uncounted.";
     out.push(Column::required("imbalance_packets", "packets", Coding::Dictionary, law, |row: &CoverageRow| row.imbalance.0));
     out.push(Column::required("imbalance_octets", "octets", Coding::Dictionary, "The same in octets.", |row: &CoverageRow| {
         row.imbalance.1
@@ -112,8 +118,12 @@ fn meter(out: &mut Columns) {
             out.push(Column::required(format!("{what}_{class_name}"), "records", Coding::Dictionary, definition, value));
         };
         add("samples", "Samples of this class handed over.", |row| &row.ledger.counters.samples);
-        add("samples_shed", "Samples of this class left out because it had used its share.", |row| &row.ledger.counters.samples_shed);
-        add("samples_lost", "Samples of this class left out because the ring had no room.", |row| &row.ledger.counters.samples_lost);
+        add("samples_shed", "Samples of this class left out because it had used its share.", |row| {
+            &row.ledger.counters.samples_shed
+        });
+        add("samples_lost", "Samples of this class left out because the ring had no room.", |row| {
+            &row.ledger.counters.samples_lost
+        });
     }
     let silent = "the interface does not say, or the frames are from a capture file";
     let dropped = "Packets that the interface or its driver dropped before the meter.";

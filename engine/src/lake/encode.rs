@@ -139,7 +139,7 @@ fn write_levels<T: DataType, W: Write + Send>(
 }
 
 /// Values that are not null, in order, and a definition level per row when there can be nulls.
-fn gather<V: Copy, T>(
+fn gather<V: Copy, T: Copy + Default>(
     values: &[V],
     valid: Option<&[bool]>,
     order: &[u32],
@@ -149,18 +149,24 @@ fn gather<V: Copy, T>(
 ) {
     out.clear();
     definition.clear();
-    match valid {
-        None => out.extend(order.iter().map(|&row| convert(values[row as usize]))),
-        Some(valid) => {
-            out.reserve(order.len());
-            definition.extend(order.iter().map(|&row| {
-                let row = row as usize;
-                if valid[row] {
-                    out.push(convert(values[row]));
-                }
-                i16::from(valid[row])
-            }));
-        }
+    let known = valid.map_or(order.len(), |valid| valid.iter().map(|&valid| usize::from(valid)).sum());
+    if known == order.len() {
+        definition.resize(order.len(), 1);
+        out.extend(order.iter().map(|&row| convert(values[row as usize])));
+    } else if let Some(valid) = valid.filter(|_| known > 0) {
+        // Nulls come at random, so a branch on them would be guessed wrong often: every value is copied, and overwritten when it
+        // should not have been. One place more takes what follows the last.
+        out.resize(known + 1, T::default());
+        let mut place = 0;
+        definition.extend(order.iter().map(|&row| {
+            let row = row as usize;
+            out[place] = convert(values[row]);
+            place += usize::from(valid[row]);
+            i16::from(valid[row])
+        }));
+        out.truncate(known);
+    } else {
+        definition.resize(order.len(), 0);
     }
 }
 

@@ -46,23 +46,27 @@ type Columns = Vec<Column<Flow>>;
 
 fn record(out: &mut Columns) {
     use Coding::{Delta, Dictionary, Plain};
-    out.push(Column::required("flow_id", "", Plain, "Id of the biflow, the same in all its segments; stable over replays.", |f: &Flow| {
-        f.flow_id.cast_signed()
-    }));
-    out.push(Column::required("segment", "", Dictionary, "0 for the first segment of a biflow, then counting.", |f: &Flow| f.segment));
+    out.push(Column::required(
+        "flow_id",
+        "",
+        Plain,
+        "Id of the biflow, the same in all its segments; stable over replays.",
+        |f: &Flow| f.flow_id.cast_signed(),
+    ));
+    out.push(Column::required("segment", "", Plain, "0 for the first segment of a biflow, then counting.", |f: &Flow| f.segment));
     out.push(Column::required("flow_start", "ns", Delta, "Time of the first packet of the segment.", |f: &Flow| Time(f.start)));
     out.push(Column::required("flow_end", "ns", Delta, "Time of the last packet of the segment.", |f: &Flow| Time(f.end)));
     let reasons = "Why the record was written (IE flowEndReason): idle_timeout, active_timeout, end_of_flow_detected, forced_end, lack_of_resources.";
     out.push(Column::required("end_reason", "", Dictionary, reasons, |f: &Flow| Name::Fixed(f.end_reason.name())));
     let found = "How the initiator was found: syn, syn_ack, first_packet, tie.";
     out.push(Column::required("initiator_by", "", Dictionary, found, |f: &Flow| Name::Fixed(f.initiator_by.name())));
-    out.push(Column::nullable("protocol", "", Dictionary, NOT_IP, "IP protocol number.", |f: &Flow| f.protocol));
+    out.push(Column::nullable("protocol", "", Plain, NOT_IP, "IP protocol number.", |f: &Flow| f.protocol));
     let ethertype = "Ethertype; 2048 and 34525 for IP.";
-    out.push(Column::nullable("ethertype", "", Dictionary, "the frame is 802.3", ethertype, |f: &Flow| f.ethertype));
+    out.push(Column::nullable("ethertype", "", Plain, "the frame is 802.3", ethertype, |f: &Flow| f.ethertype));
     let icmp = "the flow is not ICMP or ICMPv6";
     let kind = "Type of the first packet's kind: the request type of request and reply.";
-    out.push(Column::nullable("icmp_type", "", Dictionary, icmp, kind, |f: &Flow| f.icmp_type));
-    out.push(Column::nullable("icmp_code", "", Dictionary, icmp, "Code; 0 for request and reply.", |f: &Flow| f.icmp_code));
+    out.push(Column::nullable("icmp_type", "", Plain, icmp, kind, |f: &Flow| f.icmp_type));
+    out.push(Column::nullable("icmp_code", "", Plain, icmp, "Code; 0 for request and reply.", |f: &Flow| f.icmp_code));
     let fragment = "The record counts non-first fragments, which have no ports.";
     out.push(Column::required("is_fragment", "", Plain, fragment, |f: &Flow| f.is_fragment));
     let whose = "not fragments, or their first one was not seen";
@@ -172,7 +176,9 @@ fn volume(out: &mut Columns, d: Direction) {
     out.push(Column::required(name(d, "octets"), "octets", Plain, sum, move |f: &Flow| count(f.side[d].octets)));
     out.push(Column::required(name(d, "layer2_octets"), "octets", Plain, frames, move |f: &Flow| count(f.side[d].layer2_octets)));
     let payload = "Transport payload, summed.";
-    out.push(Column::required(name(d, "payload_octets"), "octets", Plain, payload, move |f: &Flow| count(f.side[d].payload_octets)));
+    out.push(Column::required(name(d, "payload_octets"), "octets", Plain, payload, move |f: &Flow| {
+        count(f.side[d].payload_octets)
+    }));
     let smallest = "Smallest packet (as in `_octets`; 65535: that or more).";
     out.push(Column::nullable(name(d, "size_min"), "octets", Dictionary, NO_PACKETS, smallest, move |f: &Flow| {
         seen(f, d, |side| side.size_min)
@@ -209,7 +215,8 @@ fn times(out: &mut Columns, d: Direction) {
     out.push(Column::nullable(name(d, "interval_max_nanos"), "ns", Split, NO_ORDER, longest, move |f: &Flow| {
         interval(f).map(|interval| count(interval.max))
     }));
-    let spread = "Population standard deviation of those times, to 31 bits; 0 for two packets; the mean is duration / (packets - 1).";
+    let spread =
+        "Population standard deviation of those times, to 31 bits; 0 for two packets; the mean is duration / (packets - 1).";
     out.push(Column::nullable(name(d, "interval_std_nanos"), "ns", Split, NO_ORDER, spread, move |f: &Flow| {
         interval(f).map(|interval| shortened(interval.std))
     }));
@@ -218,17 +225,18 @@ fn times(out: &mut Columns, d: Direction) {
 }
 
 fn network(out: &mut Columns, d: Direction) {
-    use Coding::Dictionary;
+    use Coding::{Dictionary, Plain};
     let null = "the flow is not IP, or the direction has no packets";
+    // Few distinct values in long runs: zstd packs them as well as a dictionary does, and faster.
     let mut octet = |what: &str, definition: &'static str, get: fn(&Side) -> Option<u8>| {
-        out.push(Column::nullable(name(d, what), "", Dictionary, null, definition, move |f: &Flow| seen(f, d, get).flatten()));
+        out.push(Column::nullable(name(d, what), "", Plain, null, definition, move |f: &Flow| seen(f, d, get).flatten()));
     };
     octet("ttl_min", "Lowest TTL or hop limit.", |side| side.ttl_min);
     octet("ttl_max", "Highest TTL or hop limit.", |side| side.ttl_max);
     octet("dscp", "DSCP (RFC 2474) of the first packet.", |side| side.dscp);
     octet("traffic_class_union", "Union of all traffic-class octets (DSCP and ECN).", |side| side.traffic_class_union);
     let mut tag = |what: &str, null: &'static str, definition: &'static str, get: fn(&Side) -> Option<u16>| {
-        out.push(Column::nullable(name(d, what), "", Dictionary, null, definition, move |f: &Flow| seen(f, d, get).flatten()));
+        out.push(Column::nullable(name(d, what), "", Plain, null, definition, move |f: &Flow| seen(f, d, get).flatten()));
     };
     let untagged = "the first packet has no VLAN tag, or the direction has no packets";
     tag("vlan_id", untagged, "Outermost VLAN identifier of the first packet.", |side| side.vlan_id);
@@ -244,19 +252,21 @@ fn transport(out: &mut Columns, d: Direction) {
     use Coding::{Dictionary, Plain};
     let tcp = move |f: &Flow| seen(f, d, |side| side.tcp).flatten();
     let bits = "Union of the TCP control bits (IE tcpControlBits).";
-    out.push(Column::nullable(name(d, "tcp_control_bits"), "", Dictionary, NOT_TCP, bits, move |f: &Flow| {
+    out.push(Column::nullable(name(d, "tcp_control_bits"), "", Plain, NOT_TCP, bits, move |f: &Flow| {
         tcp(f).map(|side| side.control_bits)
     }));
     let mut tally = |what: &str, definition: &'static str, get: fn(&TcpSide) -> u32| {
         let value = move |f: &Flow| tcp(f).as_ref().map(get);
-        out.push(Column::nullable(name(d, what), "packets", Dictionary, NOT_TCP, definition, value));
+        out.push(Column::nullable(name(d, what), "packets", Plain, NOT_TCP, definition, value));
     };
     tally("tcp_syn_packets", "Segments with SYN.", |side| side.syn);
     tally("tcp_fin_packets", "Segments with FIN.", |side| side.fin);
     tally("tcp_rst_packets", "Segments with RST.", |side| side.rst);
-    tally("tcp_retransmitted_packets", "Segments that repeat sequence space; a lower bound unless `_tcp_sequence_exact`.", |side| {
-        side.retransmissions
-    });
+    tally(
+        "tcp_retransmitted_packets",
+        "Segments that repeat sequence space; a lower bound unless `_tcp_sequence_exact`.",
+        |side| side.retransmissions,
+    );
     tally("tcp_out_of_order_packets", "Segments that fill the newest gap; a lower bound unless `_tcp_sequence_exact`.", |side| {
         side.out_of_order
     });
@@ -266,16 +276,26 @@ fn transport(out: &mut Columns, d: Direction) {
         tcp(f).map(|side| side.sequence_exact)
     }));
     let syn = move |f: &Flow| -> Option<TcpOpening> { tcp(f)?.handshake };
-    out.push(Column::nullable(name(d, "tcp_syn_window"), "octets", Dictionary, NO_SYN, "Window of the SYN, unscaled.", move |f: &Flow| {
-        syn(f).map(|syn| syn.window)
-    }));
+    out.push(Column::nullable(
+        name(d, "tcp_syn_window"),
+        "octets",
+        Plain,
+        NO_SYN,
+        "Window of the SYN, unscaled.",
+        move |f: &Flow| syn(f).map(|syn| syn.window),
+    ));
     let without = "no SYN was seen, or it has no such option";
-    out.push(Column::nullable(name(d, "tcp_syn_mss"), "octets", Dictionary, without, "MSS option of the SYN.", move |f: &Flow| {
+    out.push(Column::nullable(name(d, "tcp_syn_mss"), "octets", Plain, without, "MSS option of the SYN.", move |f: &Flow| {
         syn(f)?.mss
     }));
-    out.push(Column::nullable(name(d, "tcp_syn_scale"), "", Dictionary, without, "Window-scale option of the SYN.", move |f: &Flow| {
-        syn(f)?.scale
-    }));
+    out.push(Column::nullable(
+        name(d, "tcp_syn_scale"),
+        "",
+        Plain,
+        without,
+        "Window-scale option of the SYN.",
+        move |f: &Flow| syn(f)?.scale,
+    ));
     let kinds = "Option kinds of the SYN in order, `2-4-8-1-3`; 15 for kinds above 14; empty for none.";
     out.push(Column::nullable(name(d, "tcp_syn_options"), "", Dictionary, NO_SYN, kinds, move |f: &Flow| {
         syn(f).map(|syn| Name::Options(syn.options))

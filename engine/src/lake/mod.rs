@@ -69,7 +69,9 @@ pub enum LakeError {
         owner: String,
     },
     /// The site is not one path component of plain characters.
-    #[error("site `{0}` is not a name of 1 to 64 letters, digits, `-`, `_` or `.` that begins with a letter or digit; change it in the configuration")]
+    #[error(
+        "site `{0}` is not a name of 1 to 64 letters, digits, `-`, `_` or `.` that begins with a letter or digit; change it in the configuration"
+    )]
     Site(String),
     /// The file system refused.
     #[error("cannot {action} {}: {source}; check that the directory exists, is writable and has free space", .path.display())]

@@ -119,8 +119,10 @@ fn files(directory: &Path, table: TableName, site: Option<&str>) -> Result<Vec<L
                 continue;
             }
             let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-            let inner: Vec<String> =
-                path.strip_prefix(&root).map(|inner| inner.iter().map(|part| part.to_string_lossy().into_owned()).collect()).unwrap_or_default();
+            let inner: Vec<String> = path
+                .strip_prefix(&root)
+                .map(|inner| inner.iter().map(|part| part.to_string_lossy().into_owned()).collect())
+                .unwrap_or_default();
             let [of_site, date, hour, _] = inner.as_slice() else { continue };
             let of_site = of_site.strip_prefix("site=").unwrap_or_default().to_owned();
             let wanted = site.is_none_or(|site| site == of_site);
@@ -225,7 +227,9 @@ fn matching(batch: &RecordBatch, query: &Query, mut wanted: impl FnMut(usize, Un
                 addresses.iter().flatten().any(|column| !column.is_null(row) && column.value(row) == wanted)
             });
         let of_port = ports[0].is_none()
-            || query.port.is_none_or(|wanted| ports.iter().flatten().any(|column| !column.is_null(row) && column.value(row) == wanted));
+            || query
+                .port
+                .is_none_or(|wanted| ports.iter().flatten().any(|column| !column.is_null(row) && column.value(row) == wanted));
         if in_time && of_address && of_port {
             wanted(row, last);
         }
@@ -255,7 +259,10 @@ fn may_match(group: &RowGroupMetaData, query: &Query) -> bool {
         None => false,
     };
     let other_addresses = query.table == TableName::Flows
-        && query.address.as_ref().is_some_and(|address| ["initiator_address", "responder_address"].iter().all(|name| excludes(name, address)));
+        && query
+            .address
+            .as_ref()
+            .is_some_and(|address| ["initiator_address", "responder_address"].iter().all(|name| excludes(name, address)));
     !(ends_too_early || begins_too_late || other_addresses)
 }
 

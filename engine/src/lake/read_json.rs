@@ -11,8 +11,12 @@ use super::read::JsonRow;
 /// The row at `row`; `site` comes from the file's path.
 pub fn row_of(batch: &RecordBatch, row: usize, site: &str) -> JsonRow {
     let schema = batch.schema_ref();
-    let mut out: JsonRow =
-        schema.fields().iter().zip(batch.columns()).map(|(field, column)| (field.name().clone(), value_of(column, row))).collect();
+    let mut out: JsonRow = schema
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .map(|(field, column)| (field.name().clone(), value_of(column, row)))
+        .collect();
     out.insert("site".to_owned(), Value::from(site));
     out
 }

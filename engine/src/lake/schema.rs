@@ -15,9 +15,9 @@ use parquet::{
 };
 
 use super::{
-    LakeSettings, coverage_table,
+    LakeSettings,
     column::{Item, Store, Values},
-    flow_table,
+    coverage_table, flow_table,
 };
 use crate::flow::ObservationPoint;
 
@@ -87,8 +87,9 @@ impl<R: 'static> Column<R> {
         definition: &'static str,
         get: impl Fn(&R) -> Option<T> + Send + Sync + 'static,
     ) -> Self {
-        let fill =
-            move |rows: &[R], points: &[ObservationPoint], store: &mut Store| store.extend_nullable(rows.iter().map(&get), points);
+        let fill = move |rows: &[R], points: &[ObservationPoint], store: &mut Store| {
+            store.extend_nullable(rows.iter().map(&get), points)
+        };
         Self { name: name.into(), unit, null: Some(null), definition, coding, empty: T::empty, fill: Box::new(fill) }
     }
 
@@ -137,7 +138,7 @@ impl<R: 'static> Table<R> {
 
     /// Appends rows to all columns. Few rows at a time pass all columns, so that they stay in the cache.
     pub fn fill(&self, rows: &[R], points: &[ObservationPoint], stores: &mut [Store]) {
-        const ROWS_AT_ONCE: usize = 128;
+        const ROWS_AT_ONCE: usize = 32;
         for rows in rows.chunks(ROWS_AT_ONCE) {
             for (column, store) in self.columns.iter().zip(&mut *stores) {
                 (column.fill)(rows, points, store);
@@ -164,7 +165,7 @@ impl<R: 'static> Table<R> {
         let mut builder = WriterProperties::builder()
             .set_created_by(concat!("auscult version ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(Compression::ZSTD(level))
-            .set_statistics_enabled(match std::env::var("LAKE_STAT").as_deref() { Ok("0") => EnabledStatistics::None, Ok("1") => EnabledStatistics::Chunk, _ => EnabledStatistics::Page })
+            .set_statistics_enabled(EnabledStatistics::Page)
             .set_data_page_row_count_limit(settings.page_rows)
             .set_dictionary_page_size_limit(settings.dictionary_bytes)
             .set_sorting_columns(Some(sorting.collect()))
@@ -172,7 +173,6 @@ impl<R: 'static> Table<R> {
         for column in &self.columns {
             let path = path_of(column);
             builder = match column.coding {
-                Coding::Dictionary if std::env::var("LAKE_PLAIN").is_ok() && matches!((column.empty)(), Values::U8(_)|Values::U16(_)|Values::U32(_)) => builder.set_column_dictionary_enabled(path, false),
                 Coding::Dictionary => builder.set_column_dictionary_enabled(path, true),
                 other => {
                     let encoding = match (other, (column.empty)()) {
@@ -234,7 +234,10 @@ fn type_name(values: &Values) -> &'static str {
 /// The data dictionary of all tables, as Markdown.
 pub fn dictionary() -> String {
     let mut out = String::from("# Data dictionary\n\n");
-    let _ = writeln!(out, "Schema version {SCHEMA_VERSION}. Files: `lake/<table>/site=<site>/date=YYYY-MM-DD/hour=HH/<id>.parquet`, UTC.");
+    let _ = writeln!(
+        out,
+        "Schema version {SCHEMA_VERSION}. Files: `lake/<table>/site=<site>/date=YYYY-MM-DD/hour=HH/<id>.parquet`, UTC."
+    );
     flow_table::table().describe(&mut out);
     coverage_table::table().describe(&mut out);
     out

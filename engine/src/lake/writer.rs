@@ -13,8 +13,9 @@ use parquet::{errors::ParquetError, file::properties::WriterProperties};
 use sha1::{Digest, Sha1};
 
 use super::{
-    LakeError, LakeSettings, check_site, coverage_table,
+    LakeError, LakeSettings, check_site,
     column::Store,
+    coverage_table,
     encode::Scratch,
     flow_table,
     lock::DirectoryLock,
@@ -181,7 +182,8 @@ impl<R: Row> Sheet<R> {
     /// Appends rows; `now` is record time.
     fn push(&mut self, rows: &[R], now: UnixNanos, points: &[ObservationPoint], failure: &mut Option<Failure>) {
         let span = self.span();
-        let old: Vec<i64> = self.open.iter().filter(|(_, open)| now.abs_diff(open.since) >= span).map(|(&hour, _)| hour).collect();
+        let old: Vec<i64> =
+            self.open.iter().filter(|(_, open)| now.abs_diff(open.since) >= span).map(|(&hour, _)| hour).collect();
         for hour in old {
             self.finish(hour, failure);
         }
@@ -189,7 +191,8 @@ impl<R: Row> Sheet<R> {
         while let Some(first) = rest.first() {
             let hour = first.filed_at().div_euclid(HOUR_NANOS);
             let (since, room) = self.room(hour, first.filed_at(), failure);
-            let belongs = |row: &R| row.filed_at().div_euclid(HOUR_NANOS) == hour && row.filed_at().saturating_sub(since) < span as i64;
+            let belongs =
+                |row: &R| row.filed_at().div_euclid(HOUR_NANOS) == hour && row.filed_at().saturating_sub(since) < span as i64;
             let run = rest.iter().take(room).take_while(|row| belongs(row)).count();
             let (run_rows, behind) = rest.split_at(run);
             if run == 0 {
@@ -329,7 +332,9 @@ impl Writer {
         let lake = directory.join("lake");
         for path in [directory, &lake] {
             match fs::create_dir(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(LakeError::io("create", path)(error)),
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(LakeError::io("create", path)(error));
+                }
                 _ => {}
             }
         }

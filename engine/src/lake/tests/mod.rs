@@ -12,8 +12,8 @@ use std::{
 
 use super::{LakeSettings, Writer};
 use crate::flow::{
-    Address, Both, Direction, Endpoint, FirstPacket, Flow, FlowBatch, FlowEndReason, InitiatorBy, Intervals, Mac, ObservationPoint,
-    Side, TcpOpening, TcpSide,
+    Address, Both, Direction, Endpoint, FirstPacket, Flow, FlowBatch, FlowEndReason, InitiatorBy, Intervals, Mac,
+    ObservationPoint, Side, TcpOpening, TcpSide,
 };
 
 /// 2026-03-02T08:00:00Z.
@@ -81,7 +81,11 @@ pub fn full() -> Flow {
         end_reason: FlowEndReason::ActiveTimeout,
         initiator_by: InitiatorBy::SynAck,
         endpoint: Both([
-            Endpoint { address: Address::V4(Ipv4Addr::new(10, 0, 0, 5)), port: Some(50_001), mac: Some(Mac([2, 0, 0, 0, 0, 0xa])) },
+            Endpoint {
+                address: Address::V4(Ipv4Addr::new(10, 0, 0, 5)),
+                port: Some(50_001),
+                mac: Some(Mac([2, 0, 0, 0, 0, 0xa])),
+            },
             Endpoint {
                 address: Address::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7)),
                 port: Some(104),

@@ -76,7 +76,8 @@ fn every_flow_column_is_filled_from_its_field() {
 fn what_was_not_seen_is_null_and_sums_are_zero() {
     let row = through_a_file(lonely(1, 0));
     for (name, value) in row.iter().filter(|(name, _)| name.starts_with("reverse_")) {
-        let sum = ["reverse_packets", "reverse_octets", "reverse_layer2_octets", "reverse_payload_octets"].contains(&name.as_str());
+        let sum =
+            ["reverse_packets", "reverse_octets", "reverse_layer2_octets", "reverse_payload_octets"].contains(&name.as_str());
         assert_eq!(value, &if sum { json!(0) } else { Value::Null }, "{name}");
     }
     let tcp: Vec<_> = row.iter().filter(|(name, _)| name.contains("_tcp_")).collect();
@@ -100,7 +101,9 @@ fn a_flow_that_is_not_ip_has_macs_for_addresses() {
     }
     let row = through_a_file(flow);
     assert_eq!(row["initiator_address"], "02:00:00:00:00:0a");
-    for name in ["responder_address", "initiator_port", "responder_port", "protocol", "community_id", "forward_ttl_min", "forward_dscp"] {
+    for name in
+        ["responder_address", "initiator_port", "responder_port", "protocol", "community_id", "forward_ttl_min", "forward_dscp"]
+    {
         assert_eq!(row[name], Value::Null, "{name}");
     }
     assert_eq!(row["ethertype"], 0x0806);
@@ -210,8 +213,11 @@ fn files_say_what_they_are() {
     let octets = schema.field_with_name("forward_octets").unwrap();
     assert_eq!(octets.metadata()["unit"], "octets");
     let group = builder.metadata().row_group(0);
-    let sorted: Vec<_> = group.sorting_columns().unwrap().iter().map(|by| schema.field(by.column_idx as usize).name().clone()).collect();
+    let sorted: Vec<_> =
+        group.sorting_columns().unwrap().iter().map(|by| schema.field(by.column_idx as usize).name().clone()).collect();
     assert_eq!(sorted, ["initiator_address", "flow_start"]);
     assert!(group.columns().iter().all(|column| column.statistics().is_some()));
-    assert!(group.columns().iter().all(|column| column.offset_index_offset().is_some() && column.bloom_filter_offset().is_none()));
+    assert!(
+        group.columns().iter().all(|column| column.offset_index_offset().is_some() && column.bloom_filter_offset().is_none())
+    );
 }
