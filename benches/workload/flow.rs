@@ -137,7 +137,7 @@ impl Flows {
     }
 
     fn ip(&mut self, device: u64, protocol: u8, port: u16, server: u8, packets: &[Packet], tcp: bool) -> Flow {
-        let v6 = device % 11 == 0;
+        let v6 = device.is_multiple_of(11);
         let vlan = 100 + (device / 40) as u16;
         let host = |net: u8, host: u8| {
             if v6 {

@@ -34,8 +34,9 @@ pub fn table() -> &'static Table<Flow> {
             name: "flows",
             definition: "One biflow (RFC 5103), or one segment of a long one. `forward_` is from the initiator to the responder.",
             columns,
-            // Measured on the hospital mix: see the bench `lake`.
-            sort: ["initiator_address", "flow_start"],
+            // Flows to one responder resemble each other. Bench `lake`, hospital mix, bytes per row: 96.1 so, 107.5 by initiator and
+            // start, 112.6 by start alone.
+            sort: ["responder_address", "flow_start"],
             filed_by: "flow_end",
         }
     });

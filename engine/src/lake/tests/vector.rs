@@ -215,7 +215,7 @@ fn files_say_what_they_are() {
     let group = builder.metadata().row_group(0);
     let sorted: Vec<_> =
         group.sorting_columns().unwrap().iter().map(|by| schema.field(by.column_idx as usize).name().clone()).collect();
-    assert_eq!(sorted, ["initiator_address", "flow_start"]);
+    assert_eq!(sorted, ["responder_address", "flow_start"]);
     assert!(group.columns().iter().all(|column| column.statistics().is_some()));
     assert!(
         group.columns().iter().all(|column| column.offset_index_offset().is_some() && column.bloom_filter_offset().is_none())
