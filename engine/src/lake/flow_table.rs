@@ -152,7 +152,7 @@ fn count(octets: u64) -> i64 {
     i64::try_from(octets).unwrap_or(i64::MAX)
 }
 
-/// A real number with its lowest bits rounded off: 31 are left behind the point, an error below 2^-31 of the value, which is a
+/// A real number with its lowest bits rounded off: 31 are left behind the point, an error of at most 2^-32 of the value, which is a
 /// quarter of what 1e-9 allows. Random bits are what files are made of: this saves two octets per number.
 fn shortened(value: f64) -> f64 {
     const CUT: u32 = 52 - 31;
