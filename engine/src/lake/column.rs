@@ -1,0 +1,325 @@
+//! Rows into columns: growing, dense, typed columns in arrival order. Sorting and Parquet come later ([`super::encode`]).
+//!
+//! A value's Rust type decides the column's type, so that a table entry cannot say one thing and store another.
+
+use std::{hash::BuildHasher, sync::Arc};
+
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use hashbrown::HashTable;
+use sha1::{Digest, Sha1};
+
+use crate::flow::{Address, Mac, ObservationPoint};
+
+/// Most items of a list value.
+pub const LIST_MAX: usize = 8;
+
+/// A UTC time, ns since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub i64);
+
+/// A short list held by value.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct List<T> {
+    /// Items in use.
+    pub length: usize,
+    /// The items; those behind `length` are ignored.
+    pub items: [T; LIST_MAX],
+}
+
+/// A string that many rows share. It is turned into text once per row group, not once per row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// A name known when this was compiled.
+    Fixed(&'static str),
+    /// A name known when the engine started.
+    Shared(Arc<str>),
+    /// An IP or MAC address.
+    Address(Address),
+    /// A MAC address.
+    Mac(Mac),
+    /// TCP option kinds, four bits each.
+    Options(u64),
+    /// Index of an observation point.
+    Point(u32),
+}
+
+impl Name {
+    /// Words that tell this name from others of its column.
+    fn words(&self) -> [u64; 2] {
+        let mac = |mac: &Mac| {
+            let [a, b, c, d, e, f] = mac.0;
+            u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+        };
+        match self {
+            Self::Fixed(text) => [text.as_ptr() as u64, text.len() as u64],
+            Self::Shared(text) => {
+                let digest = Sha1::digest(text.as_bytes());
+                let word = |from: usize| digest[from..from + 8].iter().fold(0, |word, &octet| word << 8 | u64::from(octet));
+                [word(0), word(8)]
+            }
+            Self::Address(Address::Link(address)) => [1 << 48, address.as_ref().map_or(0, mac)],
+            Self::Address(Address::V4(ip)) => [4 << 48, u64::from(ip.to_bits())],
+            Self::Address(Address::V6(ip)) => {
+                let bits = ip.to_bits();
+                [(bits >> 64) as u64, bits as u64]
+            }
+            Self::Mac(address) => [0, mac(address)],
+            Self::Options(options) => [0, *options],
+            Self::Point(index) => [0, u64::from(*index)],
+        }
+    }
+
+    fn text(&self, points: &[ObservationPoint]) -> String {
+        match self {
+            Self::Fixed(text) => (*text).to_owned(),
+            Self::Shared(text) => text.to_string(),
+            Self::Address(Address::Link(None)) => String::new(),
+            Self::Address(Address::Link(Some(mac))) | Self::Mac(mac) => mac.to_string(),
+            Self::Address(Address::V4(ip)) => ip.to_string(),
+            Self::Address(Address::V6(ip)) => ip.to_string(),
+            Self::Options(options) => options_text(*options),
+            Self::Point(index) => match points.get(*index as usize) {
+                Some(point) => point.name.to_string(),
+                None => format!("point{index}"),
+            },
+        }
+    }
+}
+
+/// Option kinds in the order of the header, `2-4-8-1-3`; empty for none.
+fn options_text(mut options: u64) -> String {
+    let mut kinds = Vec::new();
+    while options != 0 {
+        kinds.push((options & 15).to_string());
+        options >>= 4;
+    }
+    kinds.join("-")
+}
+
+/// The distinct strings of one column of one row group, numbered as they come.
+#[derive(Debug, Default)]
+pub struct Names {
+    index: HashTable<u32>,
+    keys: Vec<[u64; 2]>,
+    texts: Vec<String>,
+    seed: Option<u64>,
+    last: u32,
+}
+
+impl Names {
+    /// Number of `name`. The hash is seeded: addresses are chosen by whoever sends. Numbers do not depend on the seed.
+    fn number(&mut self, name: &Name, points: &[ObservationPoint]) -> u32 {
+        let words = name.words();
+        if self.keys.get(self.last as usize) == Some(&words) {
+            return self.last;
+        }
+        let seed = *self.seed.get_or_insert_with(|| std::hash::RandomState::new().hash_one(0));
+        let hash = |&[a, b]: &[u64; 2]| {
+            let wide = u128::from(a ^ seed) * u128::from(b ^ seed.rotate_left(32) | 1);
+            let folded = (wide as u64) ^ ((wide >> 64) as u64) ^ b;
+            folded.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+        };
+        let keys = &self.keys;
+        self.last = match self.index.find(hash(&words), |&n| keys[n as usize] == words) {
+            Some(&number) => number,
+            None => {
+                let number = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+                self.index.insert_unique(hash(&words), number, |&n| hash(&keys[n as usize]));
+                self.texts.push(name.text(points));
+                self.keys.push(words);
+                number
+            }
+        };
+        self.last
+    }
+
+    /// The texts by number.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    /// For each number, its place in byte order of the texts.
+    pub fn ranks(&self) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.texts.len() as u32).collect();
+        order.sort_unstable_by_key(|&n| &self.texts[n as usize]);
+        let mut ranks = vec![0; order.len()];
+        for (rank, number) in order.into_iter().enumerate() {
+            ranks[number as usize] = rank as u32;
+        }
+        ranks
+    }
+
+    fn clear(&mut self) {
+        self.index.clear();
+        self.keys.clear();
+        self.texts.clear();
+        self.last = 0;
+    }
+}
+
+/// What a column stores, with its values.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "each is a vector of what it is called")]
+pub enum Values {
+    Flag(Vec<bool>),
+    U8(Vec<u8>),
+    U16(Vec<u16>),
+    U32(Vec<u32>),
+    I64(Vec<i64>),
+    F64(Vec<f64>),
+    Time(Vec<i64>),
+    Name { numbers: Vec<u32>, names: Names },
+    CommunityId(Vec<[u8; 20]>),
+    ListU32 { ends: Vec<u32>, items: Vec<u32> },
+    ListI32 { ends: Vec<u32>, items: Vec<i32> },
+    ListI64 { ends: Vec<u32>, items: Vec<i64> },
+}
+
+impl Values {
+    fn clear(&mut self) {
+        match self {
+            Self::Flag(values) => values.clear(),
+            Self::U8(values) => values.clear(),
+            Self::U16(values) => values.clear(),
+            Self::U32(values) => values.clear(),
+            Self::I64(values) | Self::Time(values) => values.clear(),
+            Self::F64(values) => values.clear(),
+            Self::Name { numbers, names } => {
+                numbers.clear();
+                names.clear();
+            }
+            Self::CommunityId(values) => values.clear(),
+            Self::ListU32 { ends, items } => (ends.clear(), items.clear()).0,
+            Self::ListI32 { ends, items } => (ends.clear(), items.clear()).0,
+            Self::ListI64 { ends, items } => (ends.clear(), items.clear()).0,
+        }
+    }
+
+    /// Arrow's name for the type.
+    pub fn data_type(&self) -> DataType {
+        let list = |item| DataType::List(Arc::new(Field::new("element", item, false)));
+        match self {
+            Self::Flag(_) => DataType::Boolean,
+            Self::U8(_) => DataType::UInt8,
+            Self::U16(_) => DataType::UInt16,
+            Self::U32(_) => DataType::UInt32,
+            Self::I64(_) => DataType::Int64,
+            Self::F64(_) => DataType::Float64,
+            Self::Time(_) => DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
+            Self::Name { .. } | Self::CommunityId(_) => DataType::Utf8,
+            Self::ListU32 { .. } => list(DataType::UInt32),
+            Self::ListI32 { .. } => list(DataType::Int32),
+            Self::ListI64 { .. } => list(DataType::Int64),
+        }
+    }
+}
+
+/// One column of the rows that wait to be written.
+#[derive(Debug)]
+pub struct Store {
+    /// Which rows are not null; `None` for a column that never is.
+    pub valid: Option<Vec<bool>>,
+    /// The values; a null row holds a default.
+    pub values: Values,
+}
+
+impl Store {
+    /// Forgets the rows, keeps the memory.
+    pub fn clear(&mut self) {
+        if let Some(valid) = &mut self.valid {
+            valid.clear();
+        }
+        self.values.clear();
+    }
+
+    /// Appends values that are never null.
+    pub fn extend<T: Item>(&mut self, values: impl Iterator<Item = T>, points: &[ObservationPoint]) {
+        T::append(&mut self.values, values, points);
+    }
+
+    /// Appends values that may be null.
+    pub fn extend_nullable<T: Item + Default>(
+        &mut self,
+        values: impl ExactSizeIterator<Item = Option<T>>,
+        points: &[ObservationPoint],
+    ) {
+        let Some(valid) = &mut self.valid else { unreachable!("a nullable column has a null map") };
+        // The iterator knows its length, which `valid` takes first.
+        let start = valid.len();
+        valid.resize(start + values.len(), false);
+        let noted = valid[start..].iter_mut().zip(values).map(|(valid, value)| {
+            *valid = value.is_some();
+            value.unwrap_or_default()
+        });
+        T::append(&mut self.values, noted, points);
+    }
+}
+
+/// A value that a column can hold.
+pub trait Item: Sized {
+    /// An empty column of this type.
+    fn empty() -> Values;
+    /// Appends to a column of this type.
+    fn append(values: &mut Values, items: impl Iterator<Item = Self>, points: &[ObservationPoint]);
+}
+
+macro_rules! plain_items {
+    ($($item:ty => $variant:ident),*) => {$(
+        impl Item for $item {
+            fn empty() -> Values {
+                Values::$variant(Vec::new())
+            }
+            fn append(values: &mut Values, items: impl Iterator<Item = Self>, _: &[ObservationPoint]) {
+                let Values::$variant(values) = values else { unreachable!("a column keeps its type") };
+                values.extend(items);
+            }
+        }
+    )*};
+}
+
+plain_items!(bool => Flag, u8 => U8, u16 => U16, u32 => U32, i64 => I64, f64 => F64, [u8; 20] => CommunityId);
+
+macro_rules! list_items {
+    ($($item:ty => $variant:ident),*) => {$(
+        impl Item for List<$item> {
+            fn empty() -> Values {
+                Values::$variant { ends: Vec::new(), items: Vec::new() }
+            }
+            fn append(values: &mut Values, lists: impl Iterator<Item = Self>, _: &[ObservationPoint]) {
+                let Values::$variant { ends, items } = values else { unreachable!("a column keeps its type") };
+                for list in lists {
+                    items.extend_from_slice(&list.items[..list.length]);
+                    ends.push(items.len() as u32);
+                }
+            }
+        }
+    )*};
+}
+
+list_items!(u32 => ListU32, i32 => ListI32, i64 => ListI64);
+
+impl Item for Time {
+    fn empty() -> Values {
+        Values::Time(Vec::new())
+    }
+    fn append(values: &mut Values, items: impl Iterator<Item = Self>, _: &[ObservationPoint]) {
+        let Values::Time(values) = values else { unreachable!("a column keeps its type") };
+        values.extend(items.map(|time| time.0));
+    }
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self::Fixed("")
+    }
+}
+
+impl Item for Name {
+    fn empty() -> Values {
+        Values::Name { numbers: Vec::new(), names: Names::default() }
+    }
+    fn append(values: &mut Values, items: impl Iterator<Item = Self>, points: &[ObservationPoint]) {
+        let Values::Name { numbers, names } = values else { unreachable!("a column keeps its type") };
+        numbers.extend(items.map(|name| names.number(&name, points)));
+    }
+}

@@ -1,0 +1,50 @@
+//! One engine per data directory: an advisory lock on `DIR/lock`, which ends with the process however that ends.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{Read, Seek, SeekFrom, Write},
+    path::Path,
+};
+
+use super::LakeError;
+
+/// Holds the directory until dropped.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    _file: File,
+}
+
+impl DirectoryLock {
+    /// Takes the directory, or says which process has it.
+    pub fn take(directory: &Path) -> Result<Self, LakeError> {
+        let path = directory.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(LakeError::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let _ = file.read_to_string(&mut text);
+                let owner = match text.trim().parse::<u32>() {
+                    Ok(pid) => format!("process {pid}"),
+                    Err(_) => "another process".to_owned(),
+                };
+                return Err(LakeError::Locked { directory: directory.to_owned(), owner });
+            }
+            Err(TryLockError::Error(error)) => return Err(LakeError::io("lock", &path)(error)),
+        }
+        let note = |file: &mut File| {
+            file.set_len(0)?;
+            file.seek(SeekFrom::Start(0))?;
+            writeln!(file, "{}", std::process::id())
+        };
+        // A full disk must not keep an engine from starting: the lock holds without the note.
+        let _ = note(&mut file);
+        Ok(Self { _file: file })
+    }
+}

@@ -1,0 +1,395 @@
+//! Batches of rows into files: filed by hour, cut by rows and record time, named after their content.
+//!
+//! The cut depends on the rows and watermarks alone, so the same batches give the same files.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use parquet::{errors::ParquetError, file::properties::WriterProperties};
+use sha1::{Digest, Sha1};
+
+use super::{
+    LakeError, LakeSettings, check_site,
+    column::Store,
+    coverage_table,
+    encode::Scratch,
+    flow_table,
+    lock::DirectoryLock,
+    part::Part,
+    recover::{Recovered, recover},
+    schema::{SCHEMA_VERSION, SharedSchema, Table},
+};
+use crate::{
+    coverage::{CoverageRow, MINUTE_NANOS},
+    flow::{Flow, FlowBatch, ObservationPoint, UnixNanos},
+    ledger::Count,
+};
+
+const HOUR_NANOS: i64 = 3_600_000_000_000;
+/// Hours of one table that are open at a time: the running one and the one before; a capture may jump about a little more.
+const OPEN_HOURS_MAX: usize = 4;
+
+/// What a writer has written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Flow rows that are in visible files.
+    pub rows: u64,
+    /// Their packets, both directions.
+    pub packets: u64,
+    /// Their frame octets, both directions.
+    pub octets: u64,
+    /// Coverage rows that are in visible files.
+    pub coverage_rows: u64,
+    /// Files made, of all tables.
+    pub files: u64,
+    /// Size of the files made.
+    pub bytes: u64,
+    /// Files that were there already, with the same rows.
+    pub files_present: u64,
+}
+
+/// A row of some table.
+trait Row: 'static {
+    /// The time whose hour the row is filed by.
+    fn filed_at(&self) -> UnixNanos;
+    /// What tells the row from all others.
+    fn identity(&self) -> [u64; 6];
+    /// Packets of the row, for the ledger.
+    fn count(&self) -> Count;
+}
+
+impl Row for Flow {
+    fn filed_at(&self) -> UnixNanos {
+        self.end
+    }
+    fn identity(&self) -> [u64; 6] {
+        let Count { packets, octets } = self.count();
+        [self.flow_id, u64::from(self.segment), self.start.cast_unsigned(), self.end.cast_unsigned(), packets, octets]
+    }
+    fn count(&self) -> Count {
+        let [forward, reverse] = &self.side.0;
+        Count { packets: forward.packets + reverse.packets, octets: forward.layer2_octets + reverse.layer2_octets }
+    }
+}
+
+impl Row for CoverageRow {
+    fn filed_at(&self) -> UnixNanos {
+        self.minute
+    }
+    fn identity(&self) -> [u64; 6] {
+        let name = Sha1::digest(self.observation_point.as_bytes());
+        let mut point = [0; 8];
+        point.copy_from_slice(&name[..8]);
+        let ledger = &self.ledger;
+        let seen = ledger.seen();
+        let resident = ledger.resident.packets;
+        [self.minute.cast_unsigned(), u64::from_le_bytes(point), seen.packets, seen.octets, ledger.metered.packets, resident]
+    }
+    fn count(&self) -> Count {
+        Count::default()
+    }
+}
+
+/// Rows of one hour that are not visible yet.
+struct Open {
+    /// Filing time of the first row.
+    since: UnixNanos,
+    stores: Vec<Store>,
+    waiting: usize,
+    rows: usize,
+    count: Count,
+    identity: Sha1,
+    part: Option<Part>,
+}
+
+/// Rows that were lost in one call, with the first reason.
+struct Failure {
+    path: PathBuf,
+    rows: u64,
+    count: Count,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+fn note_failure(failure: &mut Option<Failure>, path: PathBuf, open: &Open, source: ParquetError) {
+    let known = failure.get_or_insert_with(|| Failure { path, rows: 0, count: Count::default(), source: plain(source) });
+    known.rows += open.rows as u64;
+    known.count.add(open.count);
+}
+
+/// The I/O error inside, which says what the operator can act upon.
+fn plain(error: ParquetError) -> Box<dyn std::error::Error + Send + Sync> {
+    match error {
+        ParquetError::External(inner) => inner,
+        other => Box::new(other),
+    }
+}
+
+impl From<Failure> for LakeError {
+    fn from(failure: Failure) -> Self {
+        let Failure { path, rows, count, source } = failure;
+        Self::Write { path, rows, packets: count.packets, octets: count.octets, source }
+    }
+}
+
+/// Writer of one table.
+struct Sheet<R: 'static> {
+    table: &'static Table<R>,
+    sort: [usize; 2],
+    directory: PathBuf,
+    schema: SharedSchema,
+    properties: Arc<WriterProperties>,
+    /// Begins every file id.
+    prefix: Sha1,
+    settings: LakeSettings,
+    open: BTreeMap<i64, Open>,
+    spare: Vec<Vec<Store>>,
+    scratch: Scratch,
+    written: Totals,
+}
+
+impl<R: Row> Sheet<R> {
+    fn new(table: &'static Table<R>, lake: &Path, site: &str, settings: &LakeSettings, source: &str) -> Self {
+        let schema = Arc::new(table.arrow_schema());
+        let properties = Arc::new(table.properties(&schema, site, source, settings));
+        let mut prefix = Sha1::new();
+        for part in [table.name, site, SCHEMA_VERSION, source] {
+            prefix.update((part.len() as u64).to_le_bytes());
+            prefix.update(part.as_bytes());
+        }
+        Self {
+            table,
+            sort: table.sort.map(|name| table.position(name).unwrap_or_default()),
+            directory: lake.join(table.name).join(format!("site={site}")),
+            schema,
+            properties,
+            prefix,
+            settings: settings.clone(),
+            open: BTreeMap::new(),
+            spare: Vec::new(),
+            scratch: Scratch::default(),
+            written: Totals::default(),
+        }
+    }
+
+    fn span(&self) -> u64 {
+        u64::from(self.settings.rotate_secs) * 1_000_000_000
+    }
+
+    /// Appends rows; `now` is record time.
+    fn push(&mut self, rows: &[R], now: UnixNanos, points: &[ObservationPoint], failure: &mut Option<Failure>) {
+        let span = self.span();
+        let old: Vec<i64> =
+            self.open.iter().filter(|(_, open)| now.abs_diff(open.since) >= span).map(|(&hour, _)| hour).collect();
+        for hour in old {
+            self.finish(hour, failure);
+        }
+        let mut rest = rows;
+        while let Some(first) = rest.first() {
+            let hour = first.filed_at().div_euclid(HOUR_NANOS);
+            let (since, room) = self.room(hour, first.filed_at(), failure);
+            let belongs =
+                |row: &R| row.filed_at().div_euclid(HOUR_NANOS) == hour && row.filed_at().saturating_sub(since) < span as i64;
+            let run = rest.iter().take(room).take_while(|row| belongs(row)).count();
+            let (run_rows, behind) = rest.split_at(run);
+            if run == 0 {
+                self.finish(hour, failure);
+                continue;
+            }
+            self.take(hour, run_rows, points, failure);
+            rest = behind;
+        }
+    }
+
+    /// Opens an hour when it is not open; since when it is, and how many rows may be added at once.
+    fn room(&mut self, hour: i64, at: UnixNanos, failure: &mut Option<Failure>) -> (UnixNanos, usize) {
+        if !self.open.contains_key(&hour) && self.open.len() >= OPEN_HOURS_MAX {
+            let oldest = self.open.iter().min_by_key(|(_, open)| open.since).map(|(&hour, _)| hour);
+            oldest.into_iter().for_each(|hour| self.finish(hour, failure));
+        }
+        let open = self.open.entry(hour).or_insert_with(|| Open {
+            since: at,
+            stores: self.spare.pop().unwrap_or_else(|| self.table.stores()),
+            waiting: 0,
+            rows: 0,
+            count: Count::default(),
+            identity: self.prefix.clone(),
+            part: None,
+        });
+        let room = (self.settings.row_group_rows - open.waiting).min(self.settings.rotate_rows - open.rows);
+        (open.since, room)
+    }
+
+    fn take(&mut self, hour: i64, rows: &[R], points: &[ObservationPoint], failure: &mut Option<Failure>) {
+        let Some(open) = self.open.get_mut(&hour) else { return };
+        self.table.fill(rows, points, &mut open.stores);
+        for row in rows {
+            let mut words = [0; 48];
+            for (octets, word) in words.chunks_exact_mut(8).zip(row.identity()) {
+                octets.copy_from_slice(&word.to_le_bytes());
+            }
+            open.identity.update(words);
+            open.count.add(row.count());
+        }
+        open.waiting += rows.len();
+        open.rows += rows.len();
+        if open.rows >= self.settings.rotate_rows {
+            self.finish(hour, failure);
+        } else if open.waiting >= self.settings.row_group_rows
+            && let Err(source) = self.append(hour)
+        {
+            self.give_up(hour, source, failure);
+        }
+    }
+
+    /// Writes the waiting rows of an hour as a row group.
+    fn append(&mut self, hour: i64) -> Result<(), ParquetError> {
+        let directory = self.directory_of(hour);
+        let Some(open) = self.open.get_mut(&hour) else { return Ok(()) };
+        let part = match &mut open.part {
+            Some(part) => part,
+            none => {
+                let name = format!("{}-{hour}", self.table.name);
+                none.insert(Part::create(directory, &name, &self.schema, Arc::clone(&self.properties))?)
+            }
+        };
+        part.append(&open.stores, self.sort, &mut self.scratch)?;
+        open.stores.iter_mut().for_each(Store::clear);
+        open.waiting = 0;
+        Ok(())
+    }
+
+    /// Makes the rows of an hour visible.
+    fn finish(&mut self, hour: i64, failure: &mut Option<Failure>) {
+        if self.open.get(&hour).is_some_and(|open| open.waiting > 0)
+            && let Err(source) = self.append(hour)
+        {
+            return self.give_up(hour, source, failure);
+        }
+        let Some(mut open) = self.open.remove(&hour) else { return };
+        let Some(part) = open.part.take() else { return };
+        let id: String = open.identity.clone().finalize()[..16].iter().map(|octet| format!("{octet:02x}")).collect();
+        match part.finish(&id) {
+            Ok(finished) => {
+                self.written.rows += open.rows as u64;
+                self.written.packets += open.count.packets;
+                self.written.octets += open.count.octets;
+                if finished.existed {
+                    self.written.files_present += 1;
+                } else {
+                    self.written.files += 1;
+                    self.written.bytes += finished.bytes;
+                }
+                self.spare.push(open.stores);
+            }
+            Err(source) => note_failure(failure, self.directory_of(hour), &open, source),
+        }
+    }
+
+    /// Counts the rows of an hour as lost.
+    fn give_up(&mut self, hour: i64, source: ParquetError, failure: &mut Option<Failure>) {
+        let Some(mut open) = self.open.remove(&hour) else { return };
+        note_failure(failure, self.directory_of(hour), &open, source);
+        if let Some(part) = open.part.take() {
+            part.discard();
+        }
+    }
+
+    fn finish_all(&mut self, failure: &mut Option<Failure>) {
+        while let Some((&hour, _)) = self.open.first_key_value() {
+            self.finish(hour, failure);
+        }
+    }
+
+    fn directory_of(&self, hour: i64) -> PathBuf {
+        let time = jiff::Timestamp::from_second(hour.saturating_mul(3600)).unwrap_or_default();
+        let time = time.to_zoned(jiff::tz::TimeZone::UTC);
+        self.directory.join(format!("date={}", time.strftime("%Y-%m-%d"))).join(format!("hour={:02}", time.hour()))
+    }
+}
+
+/// The lake's writer. It holds the data directory's lock.
+pub struct Writer {
+    flows: Sheet<Flow>,
+    coverage: Sheet<CoverageRow>,
+    recovered: Recovered,
+    _lock: DirectoryLock,
+}
+
+const _: fn() = || {
+    fn send<T: Send>() {}
+    send::<Writer>();
+};
+
+impl Writer {
+    /// Takes the data directory `directory` (made when its parent exists), cleans up behind an earlier engine and is ready to write rows
+    /// of `site`. `source` is part of every file's id: rows of another source are other rows.
+    pub fn open(directory: &Path, site: &str, settings: &LakeSettings, source: &str) -> Result<Self, LakeError> {
+        check_site(site)?;
+        let lake = directory.join("lake");
+        for path in [directory, &lake] {
+            match fs::create_dir(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(LakeError::io("create", path)(error));
+                }
+                _ => {}
+            }
+        }
+        let lock = DirectoryLock::take(directory)?;
+        let settings = LakeSettings {
+            rotate_rows: settings.rotate_rows.max(1),
+            rotate_secs: settings.rotate_secs.max(1),
+            row_group_rows: settings.row_group_rows.max(1),
+            ..settings.clone()
+        };
+        Ok(Self {
+            recovered: recover(&lake)?,
+            flows: Sheet::new(flow_table::table(), &lake, site, &settings, source),
+            coverage: Sheet::new(coverage_table::table(), &lake, site, &settings, source),
+            _lock: lock,
+        })
+    }
+
+    /// What the start found.
+    pub fn recovered(&self) -> &Recovered {
+        &self.recovered
+    }
+
+    /// Writes the rows of an epoch. [`LakeError::Write`] counts the rows that could not be; the writer goes on with the others.
+    pub fn flows(&mut self, batch: FlowBatch, points: &[ObservationPoint]) -> Result<(), LakeError> {
+        let mut failure = None;
+        self.flows.push(&batch.rows, batch.watermark, points, &mut failure);
+        failure.map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    /// Writes coverage rows.
+    pub fn coverage(&mut self, rows: &[CoverageRow]) -> Result<(), LakeError> {
+        let Some(newest) = rows.iter().map(|row| row.minute).max() else { return Ok(()) };
+        let mut failure = None;
+        self.coverage.push(rows, newest.saturating_add(MINUTE_NANOS), &[], &mut failure);
+        failure.map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    /// What is visible so far.
+    pub fn totals(&self) -> Totals {
+        let (flows, coverage) = (self.flows.written, self.coverage.written);
+        Totals {
+            coverage_rows: coverage.rows,
+            files: flows.files + coverage.files,
+            bytes: flows.bytes + coverage.bytes,
+            files_present: flows.files_present + coverage.files_present,
+            ..flows
+        }
+    }
+
+    /// Makes everything visible and releases the directory. The totals hold even when the last rows could not be written.
+    pub fn close(mut self) -> (Totals, Result<(), LakeError>) {
+        let mut failure = None;
+        self.flows.finish_all(&mut failure);
+        self.coverage.finish_all(&mut failure);
+        (self.totals(), failure.map_or(Ok(()), |failure| Err(failure.into())))
+    }
+}
