@@ -2,4 +2,6 @@
 
 pub mod batch;
 pub mod flow;
+pub mod lab;
 pub mod ledger;
+pub mod scene;
