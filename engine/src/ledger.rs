@@ -108,22 +108,8 @@ impl Ledger {
         let (seen, discarded, lost) = (self.seen(), self.discarded(), self.lost());
         let counters = &self.counters;
         (
-            parts(
-                seen.packets,
-                self.metered.packets,
-                counters.duplicate_packets,
-                discarded.packets,
-                lost.packets,
-                self.resident.packets,
-            ),
-            parts(
-                seen.octets,
-                self.metered.octets,
-                counters.duplicate_octets,
-                discarded.octets,
-                lost.octets,
-                self.resident.octets,
-            ),
+            parts(seen.packets, self.metered.packets, counters.duplicate_packets, discarded.packets, lost.packets, self.resident.packets),
+            parts(seen.octets, self.metered.octets, counters.duplicate_octets, discarded.octets, lost.octets, self.resident.octets),
         )
     }
 

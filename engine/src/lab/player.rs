@@ -7,7 +7,7 @@ use std::{
     ffi::CString,
     io, mem,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
-    path::PathBuf,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -176,7 +176,7 @@ struct Socket {
 
 impl Socket {
     /// Enters the namespace on the calling thread and opens the socket there.
-    fn open(path: &PathBuf, hosts: &[String], cpu: Option<usize>) -> Result<Self, LabError> {
+    fn open(path: &Path, hosts: &[String], cpu: Option<usize>) -> Result<Self, LabError> {
         namespace::enter(path)?;
         if let Some(cpu) = cpu {
             pin(cpu)?;

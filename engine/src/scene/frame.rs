@@ -294,7 +294,7 @@ pub fn tcp(pair: Pair, header: &Tcp<'_>, payload: &[u8]) -> Vec<u8> {
     segment.extend(header.ports[1].to_be_bytes());
     segment.extend(header.sequence.to_be_bytes());
     segment.extend(header.acknowledgement.to_be_bytes());
-    segment.extend([((20 + options_octets) / 4 << 4) as u8, header.control_bits]);
+    segment.extend([(((20 + options_octets) / 4) << 4) as u8, header.control_bits]);
     segment.extend(header.window.to_be_bytes());
     segment.extend([0; 4]);
     segment.extend(header.options);

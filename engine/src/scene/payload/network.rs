@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::{Put, element, integer, nest};
+use crate::scene::SCENE_START_UNIX_NANOS;
 
 /// What a DHCP client says about itself.
 #[derive(Clone, Copy)]
@@ -47,9 +48,12 @@ pub(in super::super) fn dhcp(kind: u8, lease: &Lease<'_>) -> Vec<u8> {
     out
 }
 
+/// The scene's start in seconds since 1900.
+const NTP_START: u64 = SCENE_START_UNIX_NANOS / 1_000_000_000 + 2_208_988_800;
+
 /// An NTP packet: mode 3 asks, 4 answers. `at` is in the scene's time.
 pub(in super::super) fn ntp(mode: u8, at: u64) -> Vec<u8> {
-    let stamp = |at: u64| ((3_976_588_800 + at / 1_000_000_000) << 32) | ((at % 1_000_000_000) << 32) / 1_000_000_000;
+    let stamp = |at: u64| ((NTP_START + at / 1_000_000_000) << 32) | (((at % 1_000_000_000) << 32) / 1_000_000_000);
     let mut out = vec![4 << 3 | mode, if mode == 4 { 2 } else { 0 }, 6, 0xec];
     out.u32(0x100).u32(0x200).all([10, 20, 1, 1]);
     for time in [0, at, at, at] {

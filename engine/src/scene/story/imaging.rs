@@ -34,7 +34,7 @@ fn modality(stage: &Stage<'_>, id: Id) -> Modality {
 
 /// Twelve bits of a checkered phantom.
 fn phantom(row: u32, column: u32, image: u16) -> u16 {
-    ((row * 8 ^ column * 8) + u32::from(image)) as u16 & 0xfff
+    (((row ^ column) * 8) + u32::from(image)) as u16 & 0xfff
 }
 
 fn send_study(stage: &mut Stage<'_>, at: u64, machine: &Machine, trouble: Trouble) {

@@ -99,7 +99,7 @@ pub(super) fn intranet(stage: &mut Stage<'_>, at: u64, turn: u32) {
     let mut talk = Talk::open(stage, at, desk, printer, 80, USUAL);
     talk.send(Side::Client, &service::http_get("printer-1.north.example", "/status.html", "Mozilla/5.0 (X11; Desk)"));
     talk.pause(4 * MILLI);
-    let trouble = if turn % 2 == 0 { Trouble::OutOfOrder } else { Trouble::ZeroWindow };
+    let trouble = if turn.is_multiple_of(2) { Trouble::OutOfOrder } else { Trouble::ZeroWindow };
     talk.send_with(Side::Server, &service::http_ok("Papermill-Web/1.4", "text/html", page.as_bytes()), trouble);
     talk.close(Side::Server);
     let heard = [false, true];
