@@ -44,7 +44,7 @@ fn check(lab: &Lab, scene: &Scene) -> anyhow::Result<Played> {
     assert!(tap.frames(1, Duration::from_millis(100))?.is_empty());
     assert_eq!(tap.outgoing, 0);
     let traffic = lab.tap_traffic("tap0")?;
-    assert_eq!((traffic.received, traffic.receive_dropped, traffic.transmitted), (played.frames, 0, 0));
+    assert_eq!((traffic.received, traffic.transmitted), (played.frames, 0));
     println!("{} frames, {:.0} a second", played.frames, played.frames as f64 / played.elapsed.as_secs_f64());
     Ok(played)
 }
