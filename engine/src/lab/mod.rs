@@ -40,6 +40,14 @@ pub enum LabError {
         /// What it printed.
         said: String,
     },
+    /// A frame was refused.
+    #[error("cannot send a frame of {octets} octets: {source}: make the laboratory with a larger mtu")]
+    Send {
+        /// Its length.
+        octets: usize,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// A system call refused.
     #[error("cannot {what}: {source}: run as root")]
     System {

@@ -226,7 +226,7 @@ impl Socket {
             match error.raw_os_error() {
                 // The device or the memory for buffers is busy: the frame was not taken, so it is offered again.
                 Some(libc::EINTR | libc::ENOBUFS | libc::EAGAIN) => thread::yield_now(),
-                _ => return Err(LabError::System { what: "send a frame (is it longer than the link's MTU?)", source: error }),
+                _ => return Err(LabError::Send { octets: frames[done].octets.len(), source: error }),
             }
         }
         Ok(())

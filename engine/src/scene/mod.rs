@@ -46,10 +46,11 @@ pub struct SceneSize {
 }
 
 impl SceneSize {
-    /// About a thousand frames a second for twenty seconds: enough for every protocol to have spoken but the rare ones.
+    /// Twenty seconds, some 8,000 frames: nearly every story has begun.
     pub const SHORT: Self = Self { seconds: 20, load: 1, jumbo: false };
 }
 
+/// Ninety seconds, some 33,000 frames, every story at least once.
 impl Default for SceneSize {
     fn default() -> Self {
         Self { seconds: 90, load: 1, jumbo: false }

@@ -32,9 +32,15 @@ fn modality(stage: &Stage<'_>, id: Id) -> Modality {
     Modality { sop_class, code, manufacturer: device.manufacturer, model: device.model }
 }
 
-/// Twelve bits of a checkered phantom.
-fn phantom(row: u32, column: u32, image: u16) -> u16 {
-    (((row ^ column) * 8) + u32::from(image)) as u16 & 0xfff
+/// The pixels of a checkered phantom, twelve bits in two octets each.
+fn phantom(side: u16, image: u16) -> Vec<u8> {
+    let mut pixels = Vec::with_capacity(usize::from(side).pow(2) * 2);
+    for row in 0..side {
+        for column in 0..side {
+            pixels.extend(((((row ^ column) * 8) + image) & 0xfff).to_le_bytes());
+        }
+    }
+    pixels
 }
 
 fn send_study(stage: &mut Stage<'_>, at: u64, machine: &Machine, trouble: Trouble) {
@@ -54,9 +60,7 @@ fn send_study(stage: &mut Stage<'_>, at: u64, machine: &Machine, trouble: Troubl
     talk.exchange(&ask, MILLI, &answer);
     for image in 1..=images {
         let instance = format!("{series}.{image}");
-        let pixels: Vec<u8> = (0..u32::from(side).pow(2))
-            .flat_map(|n| phantom(n / u32::from(side), n % u32::from(side), image).to_le_bytes())
-            .collect();
+        let pixels = phantom(side, image);
         let data_set = dicom::image(&modality, title, [&study, &series, &instance], image, side, &pixels);
         let [ask, answer] = dicom::store(&modality, image + 1, &instance, &data_set);
         talk.send_with(Side::Client, &ask, if image == 2 { trouble } else { Trouble::None });
