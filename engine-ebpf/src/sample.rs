@@ -25,16 +25,8 @@ pub enum Class {
 
 impl Class {
     /// All classes, in counter order.
-    pub const ALL: [Self; 8] = [
-        Self::None,
-        Self::Link,
-        Self::Address,
-        Self::Name,
-        Self::Announce,
-        Self::Clinical,
-        Self::Stream,
-        Self::Datagram,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::None, Self::Link, Self::Address, Self::Name, Self::Announce, Self::Clinical, Self::Stream, Self::Datagram];
     /// Counter cells in [`crate::record::Counters`].
     pub const CELLS: usize = 8;
 
