@@ -60,7 +60,12 @@ const PACKAGES: &[Package] = &[
     ),
     package("tcpreplay", "tcpreplay", &[Purpose::Tests], "plays captures into a live tap"),
     package("dcmtk", "dcmdump", &[Purpose::Tests], "reads the scene's DICOM objects and associations"),
-    package("python3-venv", "/usr/lib/python3", &[Purpose::Tests], "the independent readers below live in an environment"),
+    package(
+        "python3-venv",
+        "/usr/share/doc/python3-venv",
+        &[Purpose::Tests],
+        "the independent readers below live in an environment",
+    ),
     package("nfdump", "nfpcapd", &[Purpose::Peers], "the peer nfpcapd"),
     package("softflowd", "softflowd", &[Purpose::Peers], "the peer softflowd"),
     package("argus-server", "argus", &[Purpose::Peers], "the peer argus"),

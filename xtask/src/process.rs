@@ -60,7 +60,7 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Runs it, shows both outputs as they come, and gives the lines that `keep` wants; `Err` holds them as well.
+/// Runs it, shows both outputs as they come, and gives how it ended and the lines that `keep` wants.
 pub fn run_keeping(command: &mut Command, keep: fn(&str) -> bool) -> Result<(ExitStatus, Vec<String>)> {
     eprintln!("+ {}", show(command));
     let mut child = command
@@ -92,12 +92,14 @@ fn copy_lines(mut from: impl BufRead, keep: fn(&str) -> bool, show: fn(&str)) ->
     kept
 }
 
-/// The command as one would type it, with paths inside the work space shortened.
+/// The command as one would type it: cargo by its name, paths from the root of the work space.
 pub fn show(command: &Command) -> String {
     let root = workspace::root();
     let shorten = |text: &OsStr| {
         let short = Path::new(text).strip_prefix(&root).map_or_else(|_| text.to_string_lossy(), |path| path.to_string_lossy());
         if short.contains(' ') { format!("'{short}'") } else { short.into_owned() }
     };
-    std::iter::once(command.get_program()).chain(command.get_args()).map(shorten).collect::<Vec<_>>().join(" ")
+    let is_own_cargo = std::env::var_os("CARGO").is_some_and(|cargo| cargo == command.get_program());
+    let program = if is_own_cargo { OsStr::new("cargo") } else { command.get_program() };
+    std::iter::once(program).chain(command.get_args()).map(shorten).collect::<Vec<_>>().join(" ")
 }
