@@ -17,7 +17,7 @@ use harness::tap::TapSocket;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn is_possible() -> bool {
-    let possible = harness::is_root();
+    let possible = harness::root();
     if !possible {
         harness::skip("network namespaces need root");
     }

@@ -1,2 +1,72 @@
-//! Everything a contributor runs.
-fn main() {}
+//! Everything a contributor runs: one documented variant per command.
+#![expect(clippy::disallowed_methods, reason = "xtask times its own steps; no packet's time passes through it")]
+
+mod bench;
+mod bpf;
+mod ci;
+mod demo;
+mod docs;
+mod install;
+mod process;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a contributor to Auscult runs.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One variant per command; its first line is also its row in the README.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Builds the engine and shows it at work on a small hospital of its own making
+    ///
+    /// As root on a kernel with BPF, the scene plays in network namespaces through a software SPAN port and the real
+    /// eBPF path; otherwise the same scene is replayed. Ends with the exit code of `auscult demo`.
+    Demo(demo::Options),
+    /// Runs everything CI runs, in order, and stops at the first failure
+    Test(test::Options),
+    /// Builds the BPF object and its provenance
+    ///
+    /// With `--check`, builds it elsewhere and fails when the committed object is stale; prints the instruction count,
+    /// verifier work and stack use of every program in it.
+    Bpf(bpf::Options),
+    /// Runs a bench: kernel, biflow, lake, pipeline, peers or all
+    Bench(bench::BenchOptions),
+    /// Measures the engine against ground truth over the whole corpus
+    Eval(bench::EvalOptions),
+    /// Checks the house rules that neither the compiler nor clippy knows
+    Tidy,
+    /// Writes the generated tables of the documents again
+    Docs(docs::Options),
+    /// Installs what the suites, the benches and the BPF build need
+    Install(install::Options),
+    /// What `.ci/run` calls: `test`, where a skipped suite is a failure
+    Ci(test::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Bpf(options) => bpf::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Eval(options) => bench::eval(&options),
+        Command::Tidy => tidy::run(),
+        Command::Docs(options) => docs::run(&options),
+        Command::Install(options) => install::run(&options),
+        Command::Ci(options) => ci::run(&options),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
