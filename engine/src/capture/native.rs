@@ -127,8 +127,9 @@ impl NativeMeter {
     pub fn frame(&mut self, at: u64, frame: &Slice<'_>, start: Start, interface: u32) -> Result<(), Gone> {
         let at = self.advance(at)?;
         meter::seen(frame, &self.settings, &mut self.core.counters);
-        match parse::parse(frame, start, self.settings.has(FLAG_VLAN_IN_KEY)) {
-            Ok(mut packet) => {
+        let mut packet = Packet::default();
+        match parse::parse(frame, start, self.settings.has(FLAG_VLAN_IN_KEY), &mut packet) {
+            Ok(()) => {
                 packet.observation_point = interface;
                 self.packet(frame, &packet, at);
             }
