@@ -25,15 +25,15 @@ pub const OBJECT: &str = "AUSCULT_BPF_OBJECT";
 
 /// Octets of a ring unless asked otherwise.
 pub const RING_OCTETS: u32 = 16 << 20;
-/// Least octets of a page after head room and tail room: a test run of a shorter frame must not be refused.
+/// What a page has room for besides head room and tail room, on any kernel: a frame as long as this is linear.
 const PAGE_ROOM: usize = 3000;
+/// Octets of an Ethernet header: a test frame has one.
+const ETHERNET_OCTETS: usize = 14;
 /// Octets that stand in front of an XDP test frame: its time.
 const METADATA_OCTETS: usize = 8;
 /// Offset of `tstamp` in `struct __sk_buff`, and the structure's octets.
 const SKB_TSTAMP: usize = 152;
 const SKB_OCTETS: usize = 192;
-/// Offset of `data_end` in `struct __sk_buff`: in test runs, octets of the linear part.
-const SKB_DATA_END: usize = 80;
 
 /// `Settings` as the loader wants its globals.
 #[derive(Clone, Copy)]
@@ -69,7 +69,7 @@ impl Hook {
 pub enum Ran {
     /// It ran the program, which returned this.
     Returned(u32),
-    /// It makes no test frames as long as this; nothing ran.
+    /// It makes no such test frames; nothing ran.
     Refused,
 }
 
@@ -152,9 +152,17 @@ impl KernelTap {
     /// # Errors
     /// The kernel refuses a part, or the CPU does not exist.
     pub fn load(object: &[u8], settings: Settings, hook: Hook, cpu: usize) -> Result<Self> {
+        Self::with_ring(object, settings, hook, cpu, RING_OCTETS)
+    }
+
+    /// The same with a ring of some size (a power of two, at least a page).
+    ///
+    /// # Errors
+    /// As [`KernelTap::load`].
+    pub fn with_ring(object: &[u8], settings: Settings, hook: Hook, cpu: usize, ring_octets: u32) -> Result<Self> {
         ensure!(settings.has(FLAG_TIME_IN_METADATA), "a test run has no clock of its own");
         pin(cpu)?;
-        let (mut ebpf, mut rings) = load(object, settings, RING_OCTETS)?;
+        let (mut ebpf, mut rings) = load(object, settings, ring_octets)?;
         ensure!(cpu < rings.len(), "there is no CPU {cpu}");
         let ring = rings.swap_remove(cpu);
         xdp_mut(&mut ebpf, "sweep")?.load().context("the kernel refuses sweep")?;
@@ -170,23 +178,32 @@ impl KernelTap {
         Ok(Self { ebpf, ring, hook, linear: None, buffer: Vec::new() })
     }
 
-    /// Octets of the frames from here on that are in the linear part, the rest in fragments; `None`: as many as fit a page.
+    /// Octets of the frames from here on that are in the linear part, the rest in fragments; `None`: as many as fit a page. XDP
+    /// only: few kernels make such frames for TCX.
     pub fn set_linear(&mut self, octets: Option<usize>) {
         self.linear = octets;
     }
 
     /// Meters a frame at a time.
     ///
+    /// These and no other frames may be refused: one shorter than an Ethernet header; one longer than a page has room for, where
+    /// frames have no fragments or too few; and at TCX, one that ends inside the IP header that its ethertype announces.
+    ///
     /// # Errors
-    /// The kernel refuses a frame for another reason than its length.
+    /// The kernel refuses another frame.
     pub fn frame(&mut self, at: u64, octets: &[u8]) -> Result<Ran> {
+        if self.hook == Hook::Xdp && octets.len() > PAGE_ROOM {
+            // The test run makes fragments for a program that knows none, which no driver does.
+            return Ok(Ran::Refused);
+        }
         let result = match self.hook {
             Hook::Tcx => self.run_tcx(at, octets),
             Hook::Xdp | Hook::XdpFrags => self.run_xdp(at, octets),
         };
         match result {
             Ok(returned) => Ok(Ran::Returned(returned)),
-            Err(_) if octets.len() > PAGE_ROOM => Ok(Ran::Refused),
+            Err(_) if octets.len() > PAGE_ROOM || octets.len() < ETHERNET_OCTETS => Ok(Ran::Refused),
+            Err(_) if self.hook == Hook::Tcx && octets.len() < ETHERNET_OCTETS + ip_octets(octets) => Ok(Ran::Refused),
             Err(error) => Err(error).with_context(|| format!("the kernel refuses a test frame of {} octets", octets.len())),
         }
     }
@@ -207,9 +224,6 @@ impl KernelTap {
     fn run_tcx(&mut self, at: u64, octets: &[u8]) -> Result<u32> {
         let mut context = [0; SKB_OCTETS];
         context[SKB_TSTAMP..SKB_TSTAMP + 8].copy_from_slice(&at.to_ne_bytes());
-        if let Some(linear) = self.linear.filter(|linear| *linear < octets.len()) {
-            context[SKB_DATA_END..SKB_DATA_END + 4].copy_from_slice(&(linear as u32).to_ne_bytes());
-        }
         let program: &SchedClassifier = self.ebpf.program(self.hook.program()).context("no such program")?.try_into()?;
         let options = TestRunOptions { data_in: Some(octets), ctx_in: Some(&context), ..TestRunOptions::default() };
         Ok(program.test_run(options)?.return_value)
@@ -236,6 +250,15 @@ impl KernelTap {
             take(&record)?;
         }
         Ok(())
+    }
+}
+
+/// Octets of the fixed IP header that the ethertype announces.
+fn ip_octets(frame: &[u8]) -> usize {
+    match frame.get(12..14) {
+        Some([0x08, 0x00]) => 20,
+        Some([0x86, 0xdd]) => 40,
+        _ => 0,
     }
 }
 

@@ -42,7 +42,8 @@ pub struct Traffic {
 impl Traffic {
     /// The mixture of a seed.
     pub fn new(seed: u64) -> Self {
-        let scene = Scene::new(seed, SceneSize { jumbo: true, ..SceneSize::default() }).frames().map(|frame| frame.octets).collect();
+        let scene =
+            Scene::new(seed, SceneSize { jumbo: true, ..SceneSize::default() }).frames().map(|frame| frame.octets).collect();
         let mut random = Random::new(seed);
         let talks = (0..24).map(|_| talk(&mut random)).collect();
         Self { random, scene, talks, at: 1 << 40, count: 0, burst: None }
@@ -128,7 +129,9 @@ fn any_link(r: &mut Random) -> Link {
 fn port(r: &mut Random) -> u16 {
     match r.below(8) {
         0 => r.draw() as u16,
-        1..4 => r.of(&[53, 67, 68, 69, 104, 123, 137, 161, 514, 546, 547, 1900, 2575, 2761, 2762, 3702, 5060, 5353, 5683, 6661, 11112, 47808]),
+        1..4 => r.of(&[
+            53, 67, 68, 69, 104, 123, 137, 161, 514, 546, 547, 1900, 2575, 2761, 2762, 3702, 5060, 5353, 5683, 6661, 11112, 47808,
+        ]),
         _ => 40_000 + r.below(4) as u16,
     }
 }
@@ -234,7 +237,9 @@ fn segment(r: &mut Random, talk: &mut Talk) -> Vec<u8> {
         13 => (r.octet(), r.draw() as u32, data),
         _ => (control::ACK, talk.next[way], data),
     };
-    if matches!(bits & (control::SYN | control::FIN | control::RST), 0 | control::SYN | control::FIN) && sequence == talk.next[way] {
+    if matches!(bits & (control::SYN | control::FIN | control::RST), 0 | control::SYN | control::FIN)
+        && sequence == talk.next[way]
+    {
         let flags = u32::from(bits & (control::SYN | control::FIN) != 0);
         talk.next[way] = talk.next[way].wrapping_add(data.len() as u32 + flags);
     }
@@ -254,7 +259,14 @@ fn packet(r: &mut Random) -> Vec<u8> {
         (17 | 136, _) => frame::udp(pair, ports, &data),
         (6, _) => {
             let options = options(r);
-            let header = Tcp { ports, sequence: r.draw() as u32, control_bits: r.octet(), window: 9, options: &options, acknowledgement: 0 };
+            let header = Tcp {
+                ports,
+                sequence: r.draw() as u32,
+                control_bits: r.octet(),
+                window: 9,
+                options: &options,
+                acknowledgement: 0,
+            };
             frame::tcp(pair, &header, &data)
         }
         (1, _) | (58, Pair::V4(..)) => frame::icmp(r.octet() % 44, r.octet() % 4, [0, 1, 0, 2], &data),
@@ -357,7 +369,7 @@ fn damage(r: &mut Random, frame: &mut Vec<u8>) {
             }
         }
         4 => {
-            let least = 14;
+            let least = if r.once_in(20) { 6 } else { 14 };
             let near = if r.once_in(2) { frame.len().min(100) } else { frame.len() };
             frame.truncate(least + r.index(near - least + 1));
         }
