@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use auscult::capture::replay::Replay;
 use auscult_ebpf::{
     discard::ParseStop,
-    limit::{DELTA_PACKETS_MAX, SWEEP_SETS_MAX},
+    limit::{DELTA_OCTETS_MAX, DELTA_PACKETS_MAX, SWEEP_SETS_MAX},
     meter,
     parse::{self, Start},
     record::{
@@ -45,8 +45,8 @@ const SHOWN: usize = 24;
 /// Longest step of time between two frames of a capture: more says nothing more about ticks.
 const STEP_MAX: u64 = 1 << 42;
 
-/// Least octets of the linear part of frames with fragments: what headers can be read from.
-const LINEAR_OCTETS_LEAST: usize = 1064;
+/// Least octets of the linear part of frames with fragments.
+const LINEAR_OCTETS_LEAST: usize = 14;
 
 /// What was compared.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,8 +65,10 @@ struct Reached {
     retransmissions: u64,
     out_of_order: u64,
     later_fragments: u64,
-    /// Deltas that a full count or octet sum closed.
+    /// Deltas that a full count closed.
     full: u64,
+    /// Deltas that a full octet sum closed.
+    full_octets: u64,
     continued: u64,
     samples: [u64; Class::CELLS],
     shed: u64,
@@ -78,12 +80,15 @@ impl Reached {
             if let Some(stop) = self.stops.get_mut(usize::from(delta.stop)) {
                 *stop += 1;
             }
-            for (stack, packets) in delta.stack.iter().zip(delta.header.packets) {
+            for stack in delta.stack {
                 self.retransmissions += u64::from(stack.retransmissions);
                 self.out_of_order += u64::from(stack.out_of_order);
                 self.later_fragments += u64::from(stack.fragments & FRAGMENT_LATER != 0);
-                self.full += u64::from(packets >= DELTA_PACKETS_MAX);
             }
+            let [forward, back] = delta.header.packets;
+            self.full += u64::from((forward | back) >= DELTA_PACKETS_MAX);
+            let [forward, back] = delta.volume.map(|volume| volume.layer2_octets);
+            self.full_octets += u64::from((forward | back) >= DELTA_OCTETS_MAX);
             self.continued += u64::from(delta.flags & DELTA_CONTINUES != 0);
         }
         if let Some(mark) = read_record::<Mark>(record).filter(|mark| mark.header.kind == Kind::Mark as u8) {
@@ -358,4 +363,24 @@ fn live_tcx_equals_native() -> Result<()> {
     // Shares so small that samples are shed.
     let sample_shares = plain.sample_shares.map(|share| share / 64);
     compare(Hook::Tcx, Settings { sets_mask: 511, super_frame_octets: 1514, sample_shares, ..plain }, 0)
+}
+
+/// Frames as long as the kernel makes them, until the octets of one delta would not fit their sum.
+#[test]
+fn live_octet_sums_do_not_overflow() -> Result<()> {
+    if !harness::root() {
+        return Ok(());
+    }
+    let mut pair = Pair::new(Hook::XdpFrags, settings(), 1 % cpus()?)?;
+    pair.least_linear = None;
+    let mut frame = [[2; 12].as_slice(), &[0x88, 0x8e], &[7; 60_000]].concat();
+    frame[11] = 3;
+    for count in 0..u64::from(DELTA_PACKETS_MAX) + 10_000 {
+        frame.resize(69_000 + count as usize % 1000, 7);
+        pair.frame(count * 1000, &frame)?;
+    }
+    pair.sweep_all(pair.at, SWEEP_FLUSH)?;
+    println!("octet sums: {:?}", pair.tally);
+    ensure!(pair.reached.full_octets == 1 && pair.reached.full == 0, "{:?}", pair.reached);
+    Ok(())
 }

@@ -82,7 +82,8 @@ impl NativeTap {
         let frame = Slice::new(octets, octets.len() as u32);
         meter::seen(&frame, settings, &mut core.counters);
         match parse::parse(&frame, Start::Ethernet, settings.has(FLAG_VLAN_IN_KEY)) {
-            Ok(packet) => {
+            Ok(mut packet) => {
+                packet.observation_point = settings.observation_point;
                 let mut slots = FlowCache { sets, mask: settings.sets_mask };
                 meter::meter::<{ group::ALL }, _, _, _>(&frame, &packet, at, settings, &mut slots, core, *cpu, records);
             }

@@ -10,7 +10,7 @@ use auscult::scene::{
 use crate::random::Random;
 
 /// Frames of one flow within one tick: more than a 16-bit count with a sign bit to spare holds.
-const BURST: u32 = 40_000;
+const BURST: u32 = 60_000;
 /// Frames between bursts.
 const BURST_EVERY: u64 = 250_000;
 /// Octets of a generated frame, at most.
