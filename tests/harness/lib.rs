@@ -1,6 +1,10 @@
 //! Shared parts of the test suites.
 
+pub mod kernel;
+pub mod random;
+pub mod reference;
 pub mod tap;
+pub mod traffic;
 
 use std::path::PathBuf;
 
