@@ -66,7 +66,8 @@ pub fn verify(bytes: &[u8]) -> Result<Vec<Verified>> {
     for (name, verified) in counts {
         let program = object.programs.get(&name).with_context(|| format!("no program `{name}` in the object"))?;
         let function = object.functions.get(&program.function_key()).with_context(|| format!("no code for `{name}`"))?;
-        let log = load_by_hand(&object, types.as_ref(), program, function).with_context(|| format!("cannot load `{name}` by hand"))?;
+        let log =
+            load_by_hand(&object, types.as_ref(), program, function).with_context(|| format!("cannot load `{name}` by hand"))?;
         let stack = log.as_deref().and_then(stack_of);
         programs.push(Verified { name, instructions: function.instructions.len(), verified, stack });
     }
