@@ -207,7 +207,8 @@ fn count_of(line: &str, word: &str) -> Option<u64> {
 fn documentation(_: &mut Course) -> Result<Outcome> {
     // With private items: these pages are for those who work on the code, and every link in it is checked.
     let arguments = ["doc", "--release", "--locked", "--workspace", "--no-deps", "--document-private-items"];
-    process::run(process::cargo(&arguments).env("RUSTDOCFLAGS", "-D warnings")).map(|()| Outcome::Passed)
+    let flags = "-D warnings -A rustdoc::private-intra-doc-links";
+    process::run(process::cargo(&arguments).env("RUSTDOCFLAGS", flags)).map(|()| Outcome::Passed)
 }
 
 fn licences(course: &mut Course) -> Result<Outcome> {
