@@ -2,6 +2,7 @@
 //!
 //! `cargo bench -p auscult-benches --bench lake -- [--json] [--mix hospital|tcp] [--rows N] [--rate N] [--level N]
 //! [--keep DIR]`
+#![expect(clippy::disallowed_methods, reason = "a bench measures time")]
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 

@@ -74,6 +74,7 @@ impl SideState {
 
     /// Adds direction `d` of a delta, which has packets in it.
     #[inline]
+    // MERGE-1: the functions below and `sequence.rs` hold one rule for every field of a delta.
     pub(super) fn merge(&mut self, ring: Ring, delta: &Delta, d: usize) {
         let (volume, stack) = (&delta.volume[d], &delta.stack[d]);
         let packets = delta.header.packets[d];

@@ -78,6 +78,7 @@ impl Sink for MemorySink {
         if !frame.copy::<SAMPLE_LARGE>(offset, length as u32, into) {
             return Err(Lost::RingFull);
         }
+        // PRIVACY-1: lent, then zeroed.
         self.samples.take(head, &self.scratch[..length]);
         self.scratch[..length].fill(0);
         Ok(())
