@@ -1,5 +1,6 @@
 //! Shared parts of the test suites.
 
+pub mod fuzz;
 pub mod tap;
 
 use std::path::PathBuf;
