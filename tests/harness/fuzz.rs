@@ -27,11 +27,11 @@ pub struct Target {
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
-    Target { name: "frame_meter", body: frame_meter, executions: 60_000 },
-    Target { name: "capture_reader", body: capture_reader, executions: 60_000 },
+    Target { name: "frame_meter", body: frame_meter, executions: 80_000 },
+    Target { name: "capture_reader", body: capture_reader, executions: 80_000 },
     Target { name: "capture_gzip_zstd", body: capture_gzip_zstd, executions: 5_000 },
-    Target { name: "delta_biflow", body: delta_biflow, executions: 40_000 },
-    Target { name: "config_toml", body: config_toml, executions: 35_000 },
+    Target { name: "delta_biflow", body: delta_biflow, executions: 8_000 },
+    Target { name: "config_toml", body: config_toml, executions: 30_000 },
 ];
 
 /// Octets that are taken from the front.

@@ -4,7 +4,7 @@ use std::io::{Cursor, Write};
 
 use auscult::capture::replay::{
     Replay,
-    limit::{INTERFACES_MAX, frame_octets_max},
+    limit::{INTERFACES_MAX, WIRE_OCTETS_MAX, frame_octets_max},
 };
 
 /// Octets of frames after which a decompression bomb has shown enough.
@@ -60,6 +60,7 @@ fn read(octets: Vec<u8>, stored: Option<u64>) {
         let (link_type, captured, interface) = match replay.next_frame() {
             Ok(Some(frame)) => {
                 assert!(frame.wire_octets as usize >= frame.octets.len(), "{frame:?}");
+                assert!(frame.wire_octets <= WIRE_OCTETS_MAX, "{frame:?}");
                 assert!(frame.at <= i64::MAX as u64, "{frame:?}");
                 (frame.link_type, frame.octets.len(), frame.interface)
             }

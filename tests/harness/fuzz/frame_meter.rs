@@ -8,7 +8,7 @@ use auscult::{
     capture::{
         native::{DropSamples, NativeMeter},
         outlets::{Batches, Outlets},
-        replay::link,
+        replay::{limit::WIRE_OCTETS_MAX, link},
     },
     ledger::{Count, Ledger, LedgerAtMark},
 };
@@ -52,10 +52,10 @@ impl<'a> Step<'a> {
             0..=0x7f => captured + u32::from(wire) * 16,
             0x80..=0xef => captured + (u32::from(wire & 0x7f) << 12),
             0xf0..=0xfe => 1 << 16 << (wire & 0x0f),
-            0xff => u32::MAX,
+            0xff => WIRE_OCTETS_MAX,
         };
         let link_type = LINKS[usize::from(link) % LINKS.len()];
-        Self { link_type, step, octets, wire_octets: wire_octets.max(captured) }
+        Self { link_type, step, octets, wire_octets: wire_octets.max(captured).min(WIRE_OCTETS_MAX) }
     }
 
     fn nanos(&self) -> u64 {
