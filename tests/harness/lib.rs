@@ -3,6 +3,7 @@
 pub mod kernel;
 pub mod random;
 pub mod reference;
+pub mod fuzz;
 pub mod tap;
 pub mod traffic;
 
