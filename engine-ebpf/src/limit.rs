@@ -24,6 +24,8 @@ pub const SETS_MAX: u32 = 1 << 16;
 /// A tick is 2^29 ns (0.537 s). No delta spans two ticks, so times inside a delta fit 32 bits and cuts by active timeout do
 /// not depend on evictions.
 pub const TICK_SHIFT: u32 = 29;
+/// A packet this many ticks after the slot's last one starts a fresh run: whatever ended meanwhile must not be continued.
+pub const RUN_IDLE_TICKS: u64 = 8;
 /// Packets of one direction at which a delta is closed, so that 16-bit counts and 32-bit octet sums cannot overflow.
 pub const DELTA_PACKETS_MAX: u16 = 0x7fff;
 /// Layer-2 octets of one direction at which a delta is closed (see [`DELTA_PACKETS_MAX`]).

@@ -17,7 +17,7 @@ use crate::{
     discard::{Discard, Lost},
     frame::Frame,
     hash,
-    limit::{DELTA_OCTETS_MAX, DELTA_PACKETS_MAX, TICK_SHIFT},
+    limit::{DELTA_OCTETS_MAX, DELTA_PACKETS_MAX, RUN_IDLE_TICKS, TICK_SHIFT},
     parse::Packet,
     record::{Core, Counters, DELTA_ONLY_SYN, Delta, SampleHead},
     settings::{FLAG_SAMPLES, Settings},
@@ -109,13 +109,14 @@ pub fn meter<const GROUPS: u32, F: Frame, S: Slots, K: Sink>(
     let opens = packet.is_tcp() && packet.control_bits & (SYN | ACK) == SYN;
     let reopens = opens && slot.flags & DELTA_ONLY_SYN == 0;
     let dirty = slot.dirty();
-    let mut fresh = !hit || reopens;
-    if dirty && (fresh || tick(slot.base) != tick(at) || full(slot)) {
+    let ticks = tick(at).wrapping_sub(tick(slot.base));
+    let mut fresh = !hit || reopens || ticks >= RUN_IDLE_TICKS;
+    if dirty && (fresh || ticks != 0 || full(slot)) {
         fresh |= hand_over(slot, &mut core.counters, sink).is_err();
         slot.header.packets = [0, 0];
     }
     if fresh {
-        add::claim(slot, packet, hash, at, settings, cpu);
+        add::claim(slot, packet, hash, at, cpu);
     } else if !slot.dirty() {
         add::restart(slot, at);
     }

@@ -63,7 +63,7 @@ pub struct Packet {
     pub target_mac: u32,
     /// Offset of the source MAC.
     pub source_mac: u32,
-    /// Added to the meter's observation point: interface of a capture file.
+    /// Interface the packet came in by; set by whoever called the parser.
     pub observation_point: u32,
     /// 0: from the key's low address to the high one, 1: back.
     pub direction: u32,
@@ -73,7 +73,7 @@ pub struct Packet {
     pub tags: [u16; VLAN_IDS_KEPT],
     /// Number of VLAN tags read.
     pub tag_count: u8,
-    /// TCP control bits; zero for other protocols.
+    /// TCP control bits; `ICMP_REQUEST` or `ICMP_REPLY` of paired ICMP types; zero for other protocols.
     pub control_bits: u8,
     /// IP protocol; zero for other frames.
     pub protocol: u8,

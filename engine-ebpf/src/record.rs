@@ -262,10 +262,8 @@ pub struct Delta {
     pub fragment: u32,
     /// Octets of payload that may still be sampled, per direction.
     pub sample_left: [u16; 2],
-    /// Interface the first packet came in by (index into the engine's list of observation points).
-    pub observation_point: u32,
-    /// Reserved, zero.
-    pub reserved_2: u32,
+    /// Interface the first packet of each direction came in by (index into the engine's list of observation points).
+    pub observation_points: [u32; 2],
 }
 
 /// One set of the flow cache.

@@ -30,5 +30,13 @@ pub const LISTING_ROWS_DEFAULT: usize = 100;
 pub const LISTING_ROWS_MAX: usize = 1_000_000;
 /// Faults of input files that a summary lists; the rest is counted.
 pub const INPUT_ERRORS_KEPT: usize = 20;
+/// Deltas per batch between capture and a shard (about 200 KiB): large enough that a hand-over costs nothing per delta.
+pub const BATCH_DELTAS: usize = 512;
+/// Batches that wait for a shard (about 13 MiB).
+pub const BATCHES_MAX: usize = 64;
+/// Epochs and coverage rows that wait for the lake.
+pub const EPOCHS_MAX: usize = 64;
+/// Ledgers that wait for the books.
+pub const LEDGERS_MAX: usize = 256;
 
 const _: () = assert!(LISTING_ROWS_DEFAULT <= LISTING_ROWS_MAX);

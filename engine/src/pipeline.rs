@@ -1,133 +1,200 @@
-//! Wires the stages. SEAM: the types are what the command line needs; the function bodies are placeholders to be replaced.
+//! Wires the stages: capture → biflow shards → merge → lake, with the books (ledger, coverage, metrics) beside them.
+//!
+//! Read [`Stages::start`] top to bottom: it is the data path in data order. Every edge is a bounded channel with a name in
+//! [`crate::telemetry::metric::EDGES`]; a full one holds up its sender, and a live meter counts what its ring then has no room for.
+
+mod books;
+mod listing;
+mod live;
+mod offline;
+mod shard;
+mod store;
+mod types;
+
+pub use self::{
+    listing::{coverage, dictionary, flows},
+    live::{demo, run},
+    offline::replay,
+    types::{Column, DemoRequest, Listing, Outcome, PipelineError, ReplayRequest, Selection},
+};
 
 use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+    thread::{self, JoinHandle},
 };
 
+use crossbeam::channel::{Sender, bounded};
+
+use self::{
+    books::{Books, Closed, PointCounters},
+    store::{Store, Stored, ToStore},
+};
 use crate::{
+    biflow::{BiflowSettings, Table},
+    capture::outlets::Outlets,
     config::Config,
-    flow::{Address, UnixNanos},
+    flow::ObservationPoint,
+    lake::{LakeSettings, Writer},
+    ledger::{Count, Ledger, UserLost},
+    limit::{BATCH_DELTAS, BATCHES_MAX, EPOCHS_MAX, LEDGERS_MAX},
     progress::Progress,
-    shutdown::Shutdown,
-    summary::Summary,
+    serve::health::{Condition, Health},
+    summary::{Summary, Totals},
+    telemetry::{Telemetry, peak_memory_bytes},
+    time,
 };
 
-/// Why work ended before it was done.
-#[derive(Debug, thiserror::Error)]
-pub enum PipelineError {
-    /// SEAM: to be removed when the stages are joined.
-    #[error("{0} is not joined to the command line yet")]
-    NotJoined(&'static str),
-    /// A stage failed; its message says what, where and what to do.
-    #[error(transparent)]
-    Stage(#[from] Box<dyn std::error::Error + Send + Sync>),
+/// The observation points so far, in index order: replay meets them as it reads.
+type Points = Arc<RwLock<Vec<ObservationPoint>>>;
+
+/// What the stages share with whoever watches them.
+#[derive(Clone)]
+struct Watched {
+    progress: Arc<Progress>,
+    telemetry: Option<Arc<Telemetry>>,
+    health: Arc<Health>,
+    points: Points,
+    counters: Arc<Vec<PointCounters>>,
 }
 
-/// What was done, and what kept it from being all.
-#[derive(Debug)]
-pub struct Outcome {
-    /// What was done; printed in every case.
-    pub summary: Summary,
-    /// `None`: the work was done.
-    pub error: Option<PipelineError>,
+/// The running stages behind capture.
+struct Stages {
+    outlets: Outlets,
+    shards: Vec<JoinHandle<()>>,
+    books: JoinHandle<Closed>,
+    store: JoinHandle<Stored>,
+    began: u64,
 }
 
-/// What `replay` is asked for beside the configuration.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReplayRequest {
-    /// Captures; `-` is standard input.
-    pub inputs: Vec<PathBuf>,
-    /// Data directory.
-    pub data: PathBuf,
-    /// Capture time that passes per second; `None` is as fast as possible.
-    pub speed: Option<f64>,
-    /// Where to serve metrics, when asked to.
-    pub listen: Option<SocketAddr>,
+impl Stages {
+    /// Starts everything behind `rings` rings of capture, `rings_per_point` for each observation point.
+    fn start(
+        config: &Config,
+        data: &Path,
+        source: &str,
+        rings: u16,
+        rings_per_point: u16,
+        watched: &Watched,
+    ) -> Result<Self, PipelineError> {
+        let began = time::monotonic();
+        let settings = LakeSettings {
+            rotate_rows: config.lake.rotate_rows,
+            rotate_secs: config.lake.rotate_after.as_secs().try_into().unwrap_or(u32::MAX),
+            zstd_level: config.lake.zstd_level,
+            ..LakeSettings::default()
+        };
+        let writer = Writer::open(data, &config.site, &settings, source).map_err(PipelineError::stage)?;
+        watched.health.holds(Condition::Lake);
+
+        let (to_store, from_shards) = bounded::<ToStore>(EPOCHS_MAX);
+        let (to_books, from_capture) = bounded(LEDGERS_MAX);
+        let (give_back, recycled) = bounded(BATCHES_MAX);
+        let mut inlets = Vec::new();
+        let mut shards = Vec::new();
+        for number in 0..config.biflow.shards {
+            let (inlet, deltas) = bounded(BATCHES_MAX);
+            inlets.push(inlet);
+            let table = Table::new(biflow_settings(config, rings));
+            let shard = shard::Shard { number, table, from: deltas, give_back: give_back.clone(), to: to_store.clone() };
+            let watched = watched.clone();
+            shards.push(spawn(format!("biflow-{number}"), move || shard.run(&watched))?);
+        }
+        let books = Books::new(rings, rings_per_point, watched.clone(), to_store.clone());
+        let books = spawn("books".to_owned(), move || books.run(&from_capture))?;
+        drop::<Sender<ToStore>>(to_store);
+        let store = Store::new(writer, config.biflow.shards, watched.clone());
+        let store = spawn("store".to_owned(), move || store.run(&from_shards))?;
+        let outlets = Outlets { shards: inlets, ledger: to_books, recycled, batch_deltas: BATCH_DELTAS };
+        Ok(Self { outlets, shards, books, store, began })
+    }
+
+    /// Lets every stage end, in data order, and adds up what was done. `ledger` is capture's own last state.
+    fn finish(self, ledger: Option<Ledger>, watched: &Watched) -> Finished {
+        let Self { outlets, shards, books, store, began } = self;
+        drop(outlets);
+        let mut dead = Vec::new();
+        for (number, shard) in shards.into_iter().enumerate() {
+            if shard.join().is_err() {
+                dead.push(format!("biflow-{number}"));
+            }
+        }
+        let closed = books.join().unwrap_or_else(|_| {
+            dead.push("books".to_owned());
+            Closed::default()
+        });
+        let stored = store.join().unwrap_or_else(|_| {
+            dead.push("store".to_owned());
+            Stored::default()
+        });
+        let mut ledger = ledger.unwrap_or(closed.ledger);
+        ledger.user_lost[UserLost::Write as usize].add(stored.lost);
+        if let Some(telemetry) = &watched.telemetry {
+            telemetry.record_ledger(&ledger);
+        }
+        let nanos = time::monotonic().saturating_sub(began);
+        let error = stored.error.or_else(|| dead.first().map(|name| PipelineError::Died(name.clone())));
+        Finished { ledger, stored: stored.totals, by_reason: stored.by_reason, seconds: nanos as f64 / 1e9, error }
+    }
 }
 
-/// What `demo` is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DemoRequest {
-    /// Seed of the scene.
-    pub seed: u64,
-    /// Directory to leave the lake in; `None` removes it.
-    pub keep: Option<PathBuf>,
+/// What came of the stages.
+struct Finished {
+    ledger: Ledger,
+    stored: crate::lake::Totals,
+    by_reason: [u64; crate::flow::FlowEndReason::ALL.len()],
+    seconds: f64,
+    error: Option<PipelineError>,
 }
 
-/// Which rows a listing command shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selection {
-    /// Data directory.
-    pub data: PathBuf,
-    /// Rows at most, newest first.
-    pub limit: usize,
-    /// Either end has this address.
-    pub address: Option<Address>,
-    /// Either end has this port.
-    pub port: Option<u16>,
-    /// Rows that end at or after this.
-    pub since: Option<UnixNanos>,
-    /// Rows that start before this.
-    pub until: Option<UnixNanos>,
+impl Finished {
+    /// The summary; `input_errors` are those of capture.
+    fn summary(&self, site: &str, input_errors: Vec<crate::summary::InputError>) -> Summary {
+        let totals = Totals {
+            site: site.to_owned(),
+            flows_by_end_reason: self.by_reason,
+            files_written: self.stored.files,
+            bytes_written: self.stored.bytes,
+            elapsed_seconds: self.seconds,
+            peak_memory_bytes: peak_memory_bytes(),
+            input_errors,
+            ..Totals::default()
+        };
+        Summary::new(&self.ledger, totals)
+    }
 }
 
-/// A column of a listing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Column {
-    /// Name in JSON and in the table's head.
-    pub name: &'static str,
-    /// Shown in the table, too, and not only in JSON.
-    pub in_table: bool,
+fn biflow_settings(config: &Config, rings: u16) -> BiflowSettings {
+    let nanos = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    BiflowSettings {
+        idle_timeout_nanos: nanos(config.biflow.idle_timeout),
+        active_timeout_nanos: nanos(config.biflow.active_timeout),
+        max_flows: u32::try_from(config.biflow.max_flows / config.biflow.shards.max(1)).unwrap_or(u32::MAX).max(1),
+        rings,
+        site: config.site.clone(),
+        seed: random_words::<1>()[0],
+    }
 }
 
-/// Rows that a listing command prints. Times are RFC 3339 text; unknown values are null.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Listing {
-    /// Columns.
-    pub columns: Vec<Column>,
-    /// Rows; as many values as columns.
-    pub rows: Vec<Vec<serde_json::Value>>,
-    /// More rows matched than the limit let through.
-    pub more: bool,
+/// Random words for keyed hashes; results do not depend on them.
+fn random_words<const N: usize>() -> [u64; N] {
+    let mut words = [0u64; N];
+    // SAFETY: the buffer is `N` words long and alive during the call; a short or failed read leaves zeros, which still work.
+    unsafe { libc::getrandom(words.as_mut_ptr().cast(), size_of_val(&words), 0) };
+    words
 }
 
-/// Meters captures.
-pub fn replay(config: &Config, _request: &ReplayRequest, _shutdown: &Shutdown, _progress: &Arc<Progress>) -> Outcome {
-    Outcome { summary: Summary::of_nothing(&config.site), error: Some(PipelineError::NotJoined("replay")) }
+fn spawn<T: Send + 'static>(name: String, body: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>, PipelineError> {
+    let at = name.clone();
+    thread::Builder::new().name(name).spawn(body).map_err(|source| PipelineError::Thread { name: at, source })
 }
 
-/// Meters the configuration's interfaces until the token is set.
-pub fn run(config: &Config, _data: &Path, _shutdown: &Shutdown, _progress: &Arc<Progress>) -> Outcome {
-    Outcome { summary: Summary::of_nothing(&config.site), error: Some(PipelineError::NotJoined("run")) }
+/// The points as they are now.
+fn points_now(points: &Points) -> Vec<ObservationPoint> {
+    points.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Replays the generated scene.
-pub fn demo(config: &Config, _request: &DemoRequest, _shutdown: &Shutdown, _progress: &Arc<Progress>) -> Outcome {
-    Outcome { summary: Summary::of_nothing(&config.site), error: Some(PipelineError::NotJoined("demo")) }
-}
-
-/// Flow rows.
-///
-/// # Errors
-/// When the lake cannot be read.
-pub fn flows(_selection: &Selection) -> Result<Listing, PipelineError> {
-    Err(PipelineError::NotJoined("flows"))
-}
-
-/// Coverage rows.
-///
-/// # Errors
-/// When the lake cannot be read.
-pub fn coverage(_selection: &Selection) -> Result<Listing, PipelineError> {
-    Err(PipelineError::NotJoined("coverage"))
-}
-
-/// The data dictionary, as Markdown.
-///
-/// # Errors
-/// SEAM: only until it is joined.
-pub fn dictionary() -> Result<String, PipelineError> {
-    Err(PipelineError::NotJoined("dictionary"))
+/// Packets and octets, for the ledger of what was lost behind capture.
+fn count(packets: u64, octets: u64) -> Count {
+    Count { packets, octets }
 }

@@ -28,6 +28,7 @@ pub fn meter_frame<const GROUPS: u32, F: Frame, S: Slots>(
         Ok(parsed) => {
             let Some(packet) = map::packet() else { return };
             *packet = parsed;
+            packet.observation_point = settings.observation_point;
             adjust(packet);
             let packet = core::hint::black_box(packet);
             let mut ring = CpuRing { cpu };

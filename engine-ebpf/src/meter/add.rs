@@ -15,14 +15,13 @@ use crate::{
 
 /// Takes a slot over for a new run of the packet's flow.
 #[inline(always)]
-pub fn claim(slot: &mut Delta, packet: &Packet, hash: u64, at: u64, settings: &Settings, cpu: u16) {
+pub fn claim(slot: &mut Delta, packet: &Packet, hash: u64, at: u64, cpu: u16) {
     clear::<{ size_of::<Delta>() / 8 }>(core::ptr::from_mut(slot).cast());
     slot.header = Header { kind: Kind::Delta as u8, abi: ABI, cpu, packets: [0, 0] };
     slot.hash = hash;
     slot.key = FlowKey::from_words(packet.key);
     slot.base = at;
     slot.flags = DELTA_ONLY_SYN;
-    slot.observation_point = packet.observation_point + settings.observation_point;
     let class = class_of(packet);
     slot.class = class as u8;
     // TCP gives samples from an observed SYN on: see `tcp`.
@@ -81,6 +80,9 @@ pub fn packet<const GROUPS: u32, F: Frame>(frame: &F, packet: &Packet, at: u64, 
     if !opens {
         slot.flags &= !DELTA_ONLY_SYN;
     }
+    if count == 0 {
+        slot.observation_points[way] = packet.observation_point;
+    }
     if GROUPS & group::LINK != 0 && count == 0 {
         first_of_direction(frame, packet, slot, way);
     }
@@ -117,6 +119,7 @@ fn network(packet: &Packet, slot: &mut Delta, way: usize, count: u16) {
         stack.ttl_max = packet.ttl;
     }
     stack.class_union |= packet.class;
+    stack.control_bits |= packet.control_bits;
     if packet.fragments != 0 {
         stack.fragments |= packet.fragments;
         slot.fragment = packet.fragment;
@@ -181,7 +184,6 @@ fn first_of_direction<F: Frame>(frame: &F, packet: &Packet, slot: &mut Delta, wa
 fn tcp<F: Frame>(frame: &F, packet: &Packet, since: u32, slot: &mut Delta, way: usize) {
     let bits = packet.control_bits;
     let stack = &mut slot.stack[way];
-    stack.control_bits |= bits;
     if bits & (SYN | FIN | RST) != 0 {
         stack.syn += u16::from(bits & SYN != 0);
         stack.fin += u16::from(bits & FIN != 0);
@@ -342,7 +344,7 @@ pub fn sample<F: Frame, K: Sink>(
         length: octets as u16,
         payload_octets: if packet.payload_octets > 0xffff { u16::MAX } else { packet.payload_octets as u16 },
         link: slot.link[way],
-        observation_point: slot.observation_point,
+        observation_point: slot.observation_points[way],
         control_bits: packet.control_bits,
         ttl: packet.ttl,
         flags: slot.flags & DELTA_HAS_MACS,

@@ -4,7 +4,7 @@ use super::{Packet, network::Inner};
 use crate::{
     discard::ParseStop,
     frame::Frame,
-    record::{FORM_IPV4, FORM_PORTLESS},
+    record::{FORM_IPV4, FORM_PORTLESS, ICMP_REPLY, ICMP_REQUEST},
 };
 
 /// IP protocol number of TCP.
@@ -84,6 +84,9 @@ fn icmp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
     };
     let pair = if packet.form == FORM_IPV4 { pair_v4(header[0]) } else { pair_v6(header[0]) };
     let (first, second) = if pair == 0 { (header[0], header[1]) } else { ((pair >> 8) as u8, pair as u8) };
+    if pair != 0 {
+        packet.control_bits = if header[0] == first { ICMP_REQUEST } else { ICMP_REPLY };
+    }
     keyed(packet, inner, 0, 0);
     packet.key[4] |= u64::from(first) | u64::from(second) << 16;
     payload(packet, inner.offset + 4, inner.octets.saturating_sub(4));

@@ -47,7 +47,7 @@ use crate::flow::{Flow, FlowEndReason, UnixNanos};
 pub const SETTLE_TICKS: u64 = 2;
 /// Ticks that a closed TCP connection waits for late segments. A meter starts a fresh run after as many ticks without a packet, so
 /// that no run reaches over the end of a flow.
-pub const LINGER_TICKS: u64 = 8;
+pub const LINGER_TICKS: u64 = auscult_ebpf::limit::RUN_IDLE_TICKS;
 /// Shortest idle timeout, ns: longer than the linger time and than any delta.
 pub const IDLE_TIMEOUT_MIN_NANOS: u64 = 5_000_000_000;
 /// Most deltas that wait for the watermark, per shard (100 MiB). Above it the oldest tick is merged early.

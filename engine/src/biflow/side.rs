@@ -148,7 +148,7 @@ impl SideState {
         self.class_first = delta.stack[d].class_first;
         self.link = delta.link[d];
         self.tag_count = delta.tag_counts >> (4 * d) & 15;
-        self.observation_point = delta.observation_point;
+        self.observation_point = delta.observation_points[d];
         self.flags &= !HAS_MACS;
         if delta.flags & DELTA_HAS_MACS != 0 {
             self.flags |= HAS_MACS;

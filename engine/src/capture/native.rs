@@ -7,7 +7,7 @@
 use auscult_ebpf::{
     discard::Lost,
     frame::{Frame, Slice},
-    limit::SAMPLE_LARGE,
+    limit::{SAMPLE_LARGE, TICK_SHIFT},
     meter::{self, FlowCache, Sets, Sink, group},
     parse::{self, Packet, Start},
     record::{ABI, Core, Delta, Header, Kind, Mark, SampleHead, Set},
@@ -156,13 +156,19 @@ impl NativeMeter {
     fn advance(&mut self, at: u64) -> Result<u64, Gone> {
         let at = if at < self.last_at { self.set_back(at)? } else { at };
         self.last_at = at;
-        if self.tick != Some(meter::tick(at)) {
-            if self.tick.is_some() {
-                self.mark(at, false)?;
-            }
-            self.tick = Some(meter::tick(at));
+        let tick = meter::tick(at);
+        if self.tick != Some(tick) {
+            self.close_tick()?;
+            self.tick = Some(tick);
         }
         Ok(at)
+    }
+
+    /// A tick's Mark bears the end of that tick, not the time of the frame that came next.
+    #[inline(never)]
+    fn close_tick(&mut self) -> Result<(), Gone> {
+        let Some(tick) = self.tick else { return Ok(()) };
+        self.mark((tick + 1) << TICK_SHIFT, false)
     }
 
     #[cold]

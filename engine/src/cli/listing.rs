@@ -13,7 +13,7 @@ pub fn write_json(listing: &Listing, out: &mut dyn Write) -> io::Result<()> {
         out.write_all(if i == 0 { b"\n" } else { b",\n" })?;
         for (j, (column, value)) in listing.columns.iter().zip(row).enumerate() {
             let lead = if j == 0 { "{" } else { "," };
-            write!(out, "{lead}{}:{value}", Value::from(column.name))?;
+            write!(out, "{lead}{}:{value}", Value::from(column.name.as_str()))?;
         }
         out.write_all(b"}")?;
     }

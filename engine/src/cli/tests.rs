@@ -209,10 +209,10 @@ fn references_are_printed() {
 fn listings() {
     let listing = Listing {
         columns: vec![
-            Column { name: "end", in_table: true },
-            Column { name: "packets", in_table: true },
-            Column { name: "port", in_table: true },
-            Column { name: "hidden", in_table: false },
+            Column { name: "end".to_owned(), in_table: true },
+            Column { name: "packets".to_owned(), in_table: true },
+            Column { name: "port".to_owned(), in_table: true },
+            Column { name: "hidden".to_owned(), in_table: false },
         ],
         rows: vec![
             vec![json!("2026-11-22T00:00:00Z"), json!(5), json!(null), json!([1])],

@@ -57,6 +57,14 @@ impl TableName {
     }
 }
 
+/// Names of a table's columns, in file order.
+pub fn columns(table: TableName) -> Vec<String> {
+    match table {
+        TableName::Flows => super::flow_table::table().columns.iter().map(|column| column.name.clone()).collect(),
+        TableName::Coverage => super::coverage_table::table().columns.iter().map(|column| column.name.clone()).collect(),
+    }
+}
+
 /// Which rows. Conditions on addresses and ports hold for flows only.
 #[derive(Clone, Debug)]
 pub struct Query {

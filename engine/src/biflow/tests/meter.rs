@@ -137,7 +137,7 @@ impl Slot {
     fn begin(&mut self, key: FlowKey, packet: &Packet, fresh: bool) {
         let old = self.delta;
         self.filled = true;
-        self.delta = Delta { key, base: packet.at, observation_point: packet.ring.into(), ..Delta::default() };
+        self.delta = Delta { key, base: packet.at, observation_points: [packet.ring.into(); 2], ..Delta::default() };
         let delta = &mut self.delta;
         delta.flags = DELTA_HAS_MACS | DELTA_ONLY_SYN;
         if packet.opens() {

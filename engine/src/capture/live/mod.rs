@@ -302,6 +302,14 @@ impl Live {
     }
 }
 
+/// Rings of one tap: one per online CPU.
+///
+/// # Errors
+/// When the host does not say which CPUs are online.
+pub fn rings_per_tap() -> Result<u16, LiveError> {
+    Ok(u16::try_from(host::online_cpus()?.len()).unwrap_or(u16::MAX))
+}
+
 fn meter_of(settings: &LiveSettings, point: usize, mtu: u32) -> Settings {
     let mut meter = settings.meter;
     meter.observation_point = point as u32;

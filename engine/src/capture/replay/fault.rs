@@ -91,6 +91,23 @@ pub enum ReplayError {
     },
 }
 
+impl ReplayError {
+    /// The input, as it was given.
+    pub fn input(&self) -> String {
+        match self {
+            Self::StdinTwice => "-".to_owned(),
+            Self::Missing { file }
+            | Self::Directory { file }
+            | Self::Open { file, .. }
+            | Self::Read { file, .. }
+            | Self::NotCapture { file, .. }
+            | Self::Unsupported { file, .. }
+            | Self::Truncated { file, .. }
+            | Self::Damaged { file, .. } => file.to_string(),
+        }
+    }
+}
+
 /// A fault within a file whose name the caller knows.
 #[derive(Debug)]
 pub(super) enum Fault {

@@ -1,0 +1,307 @@
+//! Live capture from taps, and the demo that brings its own.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, RwLock, atomic::Ordering},
+    time::Duration,
+};
+
+use auscult_ebpf::settings::{FLAG_CLOCK_PER_POLL, FLAG_SAMPLES, FLAG_VLAN_IN_KEY, Settings};
+
+use super::{DemoRequest, Outcome, PipelineError, ReplayRequest, Stages, Watched, books::PointCounters, random_words, replay};
+use crate::{
+    capture::{
+        live::{self, Hook, HookChoice, Live, LiveReport, LiveSettings, OBJECT, TapSettings},
+        native::DropSamples,
+    },
+    config::{self, Config},
+    flow::ObservationPoint,
+    lab::{self, Lab, LabError, Namespace, Pace, Player},
+    progress::Progress,
+    scene::{Scene, SceneSize},
+    serve::{
+        Server,
+        health::{Condition, Health},
+    },
+    shutdown::Shutdown,
+    summary::Summary,
+    telemetry::{Telemetry, metric::Metric},
+};
+
+/// How often the taps' own counters are read and capture is looked after.
+const LOOK: Duration = Duration::from_millis(500);
+/// Scene time that passes per second in the demo.
+const DEMO_SPEED: f64 = 6.0;
+/// Looks without a new frame at the tap after which the demo gives up waiting for more.
+const DEMO_PATIENCE_LOOKS: u32 = 20;
+
+/// Meters the configuration's interfaces until the token is set.
+pub fn run(config: &Config, data: &Path, shutdown: &Shutdown, progress: &Arc<Progress>) -> Outcome {
+    run_until(config, data, None, progress, |_| shutdown.wait(LOOK)).unwrap_or_else(|error| nothing(config, error))
+}
+
+fn nothing(config: &Config, error: PipelineError) -> Outcome {
+    Outcome { summary: Summary::of_nothing(&config.site), error: Some(error) }
+}
+
+/// Meters until `stop` says so; it is asked every [`LOOK`] and does the waiting. With a namespace, the interfaces are in it.
+fn run_until(
+    config: &Config,
+    data: &Path,
+    inside: Option<&Namespace>,
+    progress: &Arc<Progress>,
+    mut stop: impl FnMut(&Watched) -> bool,
+) -> Result<Outcome, PipelineError> {
+    let telemetry = Arc::new(Telemetry::new(&config.interfaces).map_err(PipelineError::stage)?);
+    let points = config.interfaces.iter().map(|name| ObservationPoint { name: name.clone() }).collect();
+    let watched = Watched {
+        progress: progress.clone(),
+        telemetry: Some(telemetry.clone()),
+        health: Arc::new(Health::new()),
+        points: Arc::new(RwLock::new(points)),
+        counters: Arc::new(config.interfaces.iter().map(|_| PointCounters::default()).collect()),
+    };
+    let server = config.listen.map(|address| Server::start(address, telemetry, watched.health.clone()));
+    let server = server.transpose().map_err(PipelineError::stage)?;
+    if let Some(server) = &server {
+        tracing::info!("metrics at http://{}/metrics", server.address());
+    }
+    let per_tap = live::rings_per_tap().map_err(PipelineError::stage)?;
+    let rings = per_tap.saturating_mul(u16::try_from(config.interfaces.len()).unwrap_or(u16::MAX));
+    let source = format!("live {}", config.interfaces.join(","));
+    let stages = Stages::start(config, data, &source, rings, per_tap, &watched)?;
+    let started = start_capture(config, &stages, inside);
+    let live = match started {
+        Ok(live) => live,
+        Err(error) => {
+            let finished = stages.finish(None, &watched);
+            return Ok(Outcome { summary: finished.summary(&config.site, Vec::new()), error: Some(error) });
+        }
+    };
+    announce(&live, &watched);
+    let mut drained = true;
+    while drained && !stop(&watched) {
+        look(&live, &stages, &watched);
+        drained = live.is_draining();
+    }
+    let report = live.stop();
+    tell_taps(&report.taps, &watched);
+    let finished = stages.finish(Some(report.ledger()), &watched);
+    let error = finished.error.as_ref().is_none().then(|| incomplete(&report, drained)).flatten();
+    let summary = finished.summary(&config.site, Vec::new());
+    Ok(Outcome { summary, error: finished.error.or(error) })
+}
+
+fn start_capture(config: &Config, stages: &Stages, inside: Option<&Namespace>) -> Result<Live, PipelineError> {
+    let settings = live_settings(config);
+    let outlets = &stages.outlets;
+    let start = || Live::start(&settings, OBJECT, outlets, &mut |_| Box::new(DropSamples));
+    let live = match inside {
+        Some(namespace) => namespace.run(start).map_err(PipelineError::stage)?,
+        None => start(),
+    };
+    live.map_err(PipelineError::stage)
+}
+
+fn incomplete(report: &LiveReport, drained: bool) -> Option<PipelineError> {
+    if let Some(name) = report.dead_threads.first() {
+        return Some(PipelineError::Died(name.clone()));
+    }
+    (!drained || !report.complete()).then(|| PipelineError::Died("drain".to_owned()))
+}
+
+fn announce(live: &Live, watched: &Watched) {
+    for warning in live.warnings() {
+        tracing::warn!("{warning}");
+    }
+    for tap in live.taps() {
+        tracing::info!("{} is metered by {}", tap.name, tap.hook.name());
+        for refused in &tap.refused {
+            tracing::info!("{}: {refused}", tap.name);
+        }
+        for warning in &tap.warnings {
+            tracing::warn!("{}: {warning}", tap.name);
+        }
+        if let Some(telemetry) = &watched.telemetry {
+            telemetry.set(Metric::CaptureModeInfo, &[metric_hook(tap.hook)], 1);
+        }
+    }
+    watched.health.holds(Condition::Capture);
+}
+
+/// The hook as a label: with and without multi-buffer frames is one hook.
+fn metric_hook(hook: Hook) -> &'static str {
+    hook.name().trim_end_matches("_frags")
+}
+
+fn look(live: &Live, stages: &Stages, watched: &Watched) {
+    tell_taps(&live.taps(), watched);
+    let Some(telemetry) = &watched.telemetry else { return };
+    let depth: usize = stages.outlets.shards.iter().map(crossbeam::channel::Sender::len).sum();
+    telemetry.set(Metric::ProcessChannelDepth, &["capture_biflow"], i64::try_from(depth).unwrap_or(i64::MAX));
+    telemetry.set(
+        Metric::ProcessChannelDepth,
+        &["capture_coverage"],
+        i64::try_from(stages.outlets.ledger.len()).unwrap_or(i64::MAX),
+    );
+}
+
+fn tell_taps(taps: &[live::TapState], watched: &Watched) {
+    for (tap, kept) in taps.iter().zip(watched.counters.iter()) {
+        let Some(counters) = &tap.counters else { continue };
+        let dropped = counters.dropped + counters.missed + counters.fifo;
+        kept.dropped.store(dropped, Ordering::Relaxed);
+        kept.transmitted.store(counters.transmitted, Ordering::Relaxed);
+        if let Some(telemetry) = &watched.telemetry {
+            telemetry.follow(Metric::CaptureNicDroppedPackets, &[&tap.name], dropped);
+            telemetry.follow(Metric::CaptureTapTransmittedPackets, &[&tap.name], counters.transmitted);
+        }
+    }
+}
+
+fn live_settings(config: &Config) -> LiveSettings {
+    let hook = match config.meter.hook {
+        config::Hook::Auto => HookChoice::Auto,
+        config::Hook::XdpNative => HookChoice::Native,
+        config::Hook::XdpGeneric => HookChoice::Generic,
+        config::Hook::Tcx => HookChoice::Tcx,
+    };
+    let dedicated = config.meter.disposition == config::Disposition::Drop;
+    let tap = |name: &Arc<str>| TapSettings { hook, dedicated, ..TapSettings::dedicated(name) };
+    let mut meter = Settings::plain();
+    meter.hash_keys = random_words();
+    meter.sets_mask = config.meter.sets - 1;
+    meter.flags = 0;
+    for (wanted, flag) in [
+        (config.samples.enabled, FLAG_SAMPLES),
+        (config.meter.vlan_in_key, FLAG_VLAN_IN_KEY),
+        (config.meter.clock == config::Clock::Poll, FLAG_CLOCK_PER_POLL),
+    ] {
+        meter.flags |= if wanted { flag } else { 0 };
+    }
+    meter.sample_shares = config.samples.share_octets_per_tick.map(|share| u32::try_from(share).unwrap_or(u32::MAX));
+    LiveSettings {
+        taps: config.interfaces.iter().map(tap).collect(),
+        meter,
+        ring_bytes: config.meter.ring_bytes,
+        mark_millis: u32::try_from(config.meter.mark_interval.as_millis()).unwrap_or(u32::MAX),
+        drain_threads: 0,
+    }
+}
+
+/// Plays the generated scene through a software SPAN port and meters it live; where that cannot be, replays the same scene.
+pub fn demo(config: &Config, request: &DemoRequest, shutdown: &Shutdown, progress: &Arc<Progress>) -> Outcome {
+    let data = request.keep.clone().unwrap_or_else(|| std::env::temp_dir().join("auscult-demo"));
+    if request.keep.is_none() {
+        // Only ever the demo's own directory.
+        drop(std::fs::remove_dir_all(&data));
+    }
+    let scene = Scene::new(request.seed, SceneSize::default());
+    let outcome = match Lab::span(lab::MTU) {
+        Ok(lab) => live_demo(config, &scene, &lab, &data, shutdown, progress),
+        Err(why) => {
+            eprintln!("no live capture here ({why}): the same scene is replayed instead");
+            replay_demo(config, &scene, &data, shutdown, progress)
+        }
+    };
+    outcome.unwrap_or_else(|error| nothing(config, error))
+}
+
+fn live_demo(
+    config: &Config,
+    scene: &Scene,
+    lab: &Lab,
+    data: &Path,
+    shutdown: &Shutdown,
+    progress: &Arc<Progress>,
+) -> Result<Outcome, PipelineError> {
+    let mut config = config.clone();
+    config.interfaces = lab.taps().iter().map(|name| Arc::from(name.as_str())).collect();
+    config.meter.disposition = config::Disposition::Drop;
+    let tap = lab.taps().first().cloned().unwrap_or_default();
+    eprintln!(
+        "{} devices behind a software SPAN port, metered at {tap} in namespace {}",
+        scene.devices().len(),
+        lab.tap().name()
+    );
+    let mut stage = Playing { lab, tap, scene, player: None, sent: None, last_seen: 0, looks: 0 };
+    let outcome = run_until(&config, data, Some(lab.tap()), progress, |watched| {
+        let done = stage.step(watched);
+        done || shutdown.wait(LOOK)
+    })?;
+    let sent = stage.sent.unwrap_or(0);
+    eprintln!("sent {sent} frames, metered {}", outcome.summary.packets_metered);
+    let missing = outcome.error.is_none() && !shutdown.requested() && outcome.summary.packets_seen != sent;
+    let error = missing.then(|| PipelineError::Missing { sent, seen: outcome.summary.packets_seen });
+    print_next_steps(data, &config);
+    Ok(Outcome { error: outcome.error.or(error), ..outcome })
+}
+
+/// The scene while it is played.
+struct Playing<'a> {
+    lab: &'a Lab,
+    tap: String,
+    scene: &'a Scene,
+    player: Option<Player>,
+    sent: Option<u64>,
+    last_seen: u64,
+    looks: u32,
+}
+
+impl Playing<'_> {
+    /// Starts the player at the first call; true when everything sent has reached the tap, or nothing comes any more.
+    fn step(&mut self, watched: &Watched) -> bool {
+        let seen = self.lab.tap_traffic(&self.tap).map_or(0, |traffic| traffic.received);
+        watched.progress.packets.store(seen, Ordering::Relaxed);
+        if self.sent.is_none() {
+            return self.play().is_err();
+        }
+        self.looks = if seen == self.last_seen { self.looks + 1 } else { 0 };
+        self.last_seen = seen;
+        self.sent.is_some_and(|sent| seen >= sent) || self.looks > DEMO_PATIENCE_LOOKS
+    }
+
+    fn play(&mut self) -> Result<(), LabError> {
+        match self.player.take() {
+            None => {
+                let frames = self.scene.frames();
+                self.player = Some(Player::start(self.lab, frames, Pace::Speed(DEMO_SPEED), u64::MAX, None)?);
+            }
+            Some(player) if player.is_finished() => self.sent = Some(player.join()?.frames),
+            Some(player) => self.player = Some(player),
+        }
+        Ok(())
+    }
+}
+
+fn replay_demo(
+    config: &Config,
+    scene: &Scene,
+    data: &Path,
+    shutdown: &Shutdown,
+    progress: &Arc<Progress>,
+) -> Result<Outcome, PipelineError> {
+    let failed = |source| PipelineError::Stage(Box::new(std::io::Error::other(source)));
+    std::fs::create_dir_all(data).map_err(failed)?;
+    let capture: PathBuf = data.join("scene.pcap");
+    let file = std::fs::File::create(&capture).map_err(failed)?;
+    scene.write_pcap(std::io::BufWriter::new(file)).map_err(failed)?;
+    let request = ReplayRequest { inputs: vec![capture], data: data.to_owned(), speed: None, listen: None };
+    let outcome = replay(config, &request, shutdown, progress);
+    print_next_steps(data, config);
+    Ok(outcome)
+}
+
+fn print_next_steps(data: &Path, config: &Config) {
+    let data = data.display();
+    eprintln!("the lake is in {data}; three queries to try:");
+    eprintln!("  auscult flows --data {data} --port 104              # DICOM associations");
+    eprintln!("  auscult coverage --data {data}                      # was the tap whole, minute by minute?");
+    eprintln!(
+        "  duckdb -c \"SELECT responder_address, responder_port, sum(forward_octets + reverse_octets) AS octets \
+         FROM '{data}/lake/flows/**/*.parquet' GROUP BY ALL ORDER BY octets DESC LIMIT 10\""
+    );
+    if let Some(address) = config.listen {
+        eprintln!("while an engine runs, its metrics are at http://{address}/metrics");
+    }
+}

@@ -1,0 +1,59 @@
+//! One shard: batches of deltas and Marks in, epochs out.
+
+use std::time::Duration;
+
+use auscult_ebpf::record::Delta;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::{Watched, store::ToStore};
+use crate::{batch::Message, biflow::Table};
+
+/// How long a shard waits before it says that it lives.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// One shard and its edges.
+pub struct Shard {
+    /// Its number.
+    pub number: usize,
+    /// Its flows.
+    pub table: Table,
+    /// From capture.
+    pub from: Receiver<Message>,
+    /// Emptied batches, back to capture.
+    pub give_back: Sender<Vec<Delta>>,
+    /// To the lake.
+    pub to: Sender<ToStore>,
+}
+
+impl Shard {
+    /// Runs until capture has ended and nothing waits.
+    pub fn run(mut self, watched: &Watched) {
+        let beat = watched.health.watch(&format!("biflow-{}", self.number));
+        loop {
+            beat.tick();
+            let message = match self.from.recv_timeout(PATIENCE) {
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let epoch = match message {
+                Message::Deltas { ring, mut deltas } => {
+                    self.table.deltas(ring, &deltas);
+                    deltas.clear();
+                    // A full way back means that capture has enough empty batches.
+                    drop(self.give_back.try_send(deltas));
+                    None
+                }
+                Message::Mark(mark) => self.table.mark(mark),
+                Message::ClockStep => Some(self.table.clock_step()),
+                Message::Close { ring } => self.table.close(ring),
+            };
+            if let Some(epoch) = epoch {
+                let told = ToStore::Epoch { shard: self.number, epoch, statistics: self.table.statistics() };
+                if self.to.send(told).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The store: epochs of all shards in, merged batches into the lake, coverage rows beside them.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+
+use super::{PipelineError, Watched, count, points_now};
+use crate::{
+    biflow::{Epoch, Merge, Statistics},
+    coverage::CoverageRow,
+    flow::{FlowBatch, FlowEndReason, ObservationPoint},
+    lake::{LakeError, Totals, Writer},
+    ledger::Count,
+    serve::health::Condition,
+    telemetry::{Telemetry, metric::Metric},
+};
+
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// To the store.
+pub enum ToStore {
+    /// An epoch of one shard.
+    Epoch {
+        /// The shard.
+        shard: usize,
+        /// Its rows.
+        epoch: Epoch,
+        /// Its table.
+        statistics: Statistics,
+    },
+    /// Minutes that have ended.
+    Coverage(Vec<CoverageRow>),
+}
+
+/// What was stored.
+#[derive(Default)]
+pub struct Stored {
+    /// Of the lake.
+    pub totals: Totals,
+    /// Flow rows by end reason.
+    pub by_reason: [u64; FlowEndReason::ALL.len()],
+    /// Packets in rows that could not be written.
+    pub lost: Count,
+    /// The first error.
+    pub error: Option<PipelineError>,
+}
+
+/// The writer and what it is fed from.
+pub struct Store {
+    writer: Writer,
+    merge: Merge,
+    statistics: Vec<Option<Statistics>>,
+    points: Vec<ObservationPoint>,
+    watched: Watched,
+    stored: Stored,
+}
+
+impl Store {
+    /// A store for that many shards.
+    pub fn new(writer: Writer, shards: usize, watched: Watched) -> Self {
+        let statistics = (0..shards).map(|_| None).collect();
+        Self { writer, merge: Merge::new(shards), statistics, points: Vec::new(), watched, stored: Stored::default() }
+    }
+
+    /// Runs until every sender is gone, then closes the lake.
+    pub fn run(mut self, from: &Receiver<ToStore>) -> Stored {
+        let beat = self.watched.health.watch("store");
+        loop {
+            beat.tick();
+            match from.recv_timeout(PATIENCE) {
+                Ok(ToStore::Epoch { shard, epoch, statistics }) => {
+                    self.statistics[shard] = Some(statistics);
+                    self.merge.push(shard, epoch);
+                    while let Some(batch) = self.merge.next_batch() {
+                        self.flows(batch);
+                    }
+                    self.tell();
+                }
+                Ok(ToStore::Coverage(rows)) => {
+                    let written = self.writer.coverage(&rows);
+                    self.check(written);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let Self { writer, watched, mut stored, .. } = self;
+        let (totals, closed) = writer.close();
+        stored.totals = totals;
+        note(&mut stored, &watched, closed);
+        if let Some(telemetry) = &watched.telemetry {
+            tell_totals(telemetry, &stored.totals);
+        }
+        stored
+    }
+
+    fn flows(&mut self, batch: FlowBatch) {
+        for row in &batch.rows {
+            self.stored.by_reason[row.end_reason as usize - 1] += 1;
+        }
+        self.watched.progress.flows.fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
+        let known = self.watched.points.read().map_or(0, |points| points.len());
+        if known != self.points.len() {
+            self.points = points_now(&self.watched.points);
+        }
+        let written = self.writer.flows(batch, &self.points);
+        self.check(written);
+    }
+
+    fn check(&mut self, written: Result<(), LakeError>) {
+        note(&mut self.stored, &self.watched, written);
+    }
+
+    fn tell(&self) {
+        let Some(telemetry) = &self.watched.telemetry else { return };
+        let known = || self.statistics.iter().flatten();
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        telemetry.set(Metric::BiflowLiveFlows, &[], signed(known().map(|s| s.live as u64).sum()));
+        telemetry.set(Metric::BiflowTableBytes, &[], signed(known().map(|s| s.memory_bytes as u64).sum()));
+        telemetry.follow(Metric::BiflowDeltas, &[], known().map(|s| s.deltas).sum());
+        for (position, reason) in FlowEndReason::ALL.iter().enumerate() {
+            let exported = known().map(|s| s.exported[position]).sum();
+            telemetry.follow(Metric::BiflowFlowsExported, &[reason.name()], exported);
+        }
+        tell_totals(telemetry, &self.writer.totals());
+    }
+}
+
+/// A row that cannot be written is counted, with its packets; the first error is kept.
+fn note(stored: &mut Stored, watched: &Watched, written: Result<(), LakeError>) {
+    let Err(error) = written else { return };
+    if let LakeError::Write { packets, octets, .. } = &error {
+        stored.lost.add(count(*packets, *octets));
+        watched.progress.lost.fetch_add(*packets, Ordering::Relaxed);
+    }
+    tracing::error!("{error}");
+    watched.health.fails(Condition::Lake, error.to_string());
+    if let Some(telemetry) = &watched.telemetry {
+        telemetry.add(Metric::LakeWriteErrors, &[], 1);
+    }
+    stored.error.get_or_insert_with(|| PipelineError::stage(error));
+}
+
+fn tell_totals(telemetry: &Telemetry, totals: &Totals) {
+    telemetry.follow(Metric::LakeRowsWritten, &["flows"], totals.rows);
+    telemetry.follow(Metric::LakeRowsWritten, &["coverage"], totals.coverage_rows);
+    telemetry.follow(Metric::LakeFilesWritten, &["flows"], totals.files);
+    telemetry.follow(Metric::LakeBytesWritten, &["flows"], totals.bytes);
+}
