@@ -1,8 +1,9 @@
 //! The capture that replay and its peers are measured on: the corpus laid over itself again and again, as pcap.
 //!
 //! # The rule
-//! All captures of the corpus but the malformed ones, Ethernet only. Of each capture the first [`FRAMES_OF_CAPTURE`] frames, so
-//! that floods are a part of the mix and not all of it. Gaps longer than [`GAP_MAX`] are cut to it, and a capture that then
+//! All captures of the corpus but the malformed ones, Ethernet only. Of each capture the first [`FRAMES_OF_CAPTURE`] frames; of a
+//! flood (frames per flow key below [`FLOOD_FRAMES_OF_KEY`]) the first [`FRAMES_OF_FLOOD`], so that floods are a part of the mix
+//! and not all of it. Gaps longer than [`GAP_MAX`] are cut to it, and a capture that then
 //! lasts longer than [`CAPTURE_MAX`] is played faster. Every capture starts at a seeded random time of its copy's turn; turns
 //! follow each other, so that frames come at [`PACKETS_PER_SECOND`] whatever the size. Each copy moves all addresses
 //! ([`super::shift`]). The file is µs, little-endian, kept in the build folder under a name of size and seed.
@@ -31,7 +32,11 @@ use serde_json::{Value, json};
 use crate::{Dice, shift::shift};
 
 /// Frames of one capture in one copy.
-pub const FRAMES_OF_CAPTURE: usize = 1500;
+pub const FRAMES_OF_CAPTURE: usize = 10_000;
+/// Frames of one flood in one copy.
+pub const FRAMES_OF_FLOOD: usize = 500;
+/// A capture of more frames than those and with fewer per flow key is a flood.
+pub const FLOOD_FRAMES_OF_KEY: usize = 3;
 /// Longest pause within a capture, µs.
 pub const GAP_MAX: u64 = 1_000_000;
 /// Longest capture, µs.
@@ -41,7 +46,7 @@ pub const PACKETS_PER_SECOND: u64 = 2000;
 /// Packets unless asked otherwise.
 pub const PACKETS: u64 = 1_200_000;
 /// Changes when the rule does.
-const RULE: u32 = 1;
+const RULE: u32 = 2;
 const SEED: u64 = 11;
 /// The argument that makes a bench make the file and do nothing else.
 const MAKE: &str = "--make-workload";
@@ -177,6 +182,7 @@ fn clips(corpus: &Path) -> Result<Vec<Clip>> {
         let Ok(mut replay) = Replay::open(std::slice::from_ref(&path)) else { continue };
         let mut clip = Clip::default();
         let mut before = None;
+        let mut keys = HashSet::new();
         // A fault ends a capture after its last whole frame.
         while let Ok(Some(frame)) = replay.next_frame() {
             if frame.link_type != 1 || frame.octets.len() < 14 || frame.wire_octets > 1 << 18 {
@@ -187,11 +193,17 @@ fn clips(corpus: &Path) -> Result<Vec<Clip>> {
             before = Some(at);
             let at = clip.frames.last().map_or(0, |last| last.at) + gap;
             let (offset, length) = (clip.octets.len() as u32, frame.octets.len() as u32);
+            if let Ok(packet) = parse::parse(&Slice::new(frame.octets, frame.wire_octets), Start::Ethernet, false) {
+                keys.insert(packet.key);
+            }
             clip.octets.extend_from_slice(frame.octets);
             clip.frames.push(ClipFrame { at, wire_octets: frame.wire_octets, offset, length });
             if clip.frames.len() == FRAMES_OF_CAPTURE {
                 break;
             }
+        }
+        if clip.frames.len() < keys.len() * FLOOD_FRAMES_OF_KEY {
+            clip.frames.truncate(FRAMES_OF_FLOOD);
         }
         let Some(length) = clip.frames.last().map(|last| last.at) else { continue };
         if length > CAPTURE_MAX {
