@@ -95,7 +95,8 @@ impl Peer {
     fn packets(self, ended: &Ended) -> Result<Option<u64>> {
         let all = format!("{}\n{}", ended.output, ended.errors);
         let number = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
-        let behind = |mark: &str| all.lines().filter_map(|line| line.split_once(mark)).filter_map(|(_, rest)| number(rest)).last();
+        let behind =
+            |mark: &str| all.lines().filter_map(|line| line.split_once(mark)).filter_map(|(_, rest)| number(rest)).last();
         Ok(match self {
             Self::Auscult => {
                 let summary: Value = serde_json::from_str(&ended.output).context("no summary")?;
@@ -103,10 +104,11 @@ impl Peer {
                 summary["packets_seen"].as_u64()
             }
             Self::Nfpcapd => behind("Total: Processed: "),
-            // It reads all or says why not.
+            // What it cannot key, IPv6 among it, it reads and ignores.
             Self::Softflowd => {
                 ensure!(all.contains("Shutting down after pcap EOF"), "it did not reach the end: {all}");
-                behind("Packets processed: ")
+                let ignored = all.lines().find_map(|line| number(line.strip_prefix("Ignored packets: ")?.split_once('(')?.1));
+                behind("Packets processed: ").zip(ignored).map(|(keyed, ignored): (u64, u64)| keyed + ignored)
             }
             Self::Tcpdump => None,
         })
@@ -219,7 +221,8 @@ fn report(json: bool, workload: &Workload, entries: &[Entry], missing: &[&str], 
             let middle = |of: fn(&Ended) -> f64| median(entry.runs.iter().map(of));
             let seconds = middle(|run| run.seconds);
             // How many times our packets per second are those of this one, round by round.
-            let ratio = ours.map(|ours| median(ours.runs.iter().zip(&entry.runs).map(|(ours, peer)| peer.seconds / ours.seconds)));
+            let ratio =
+                ours.map(|ours| median(ours.runs.iter().zip(&entry.runs).map(|(ours, peer)| peer.seconds / ours.seconds)));
             json!({
                 "program": entry.peer.name(), "version": entry.version, "seconds": seconds,
                 "packets_per_second": workload.packets as f64 / seconds,

@@ -149,7 +149,9 @@ fn tenfold(options: &Options) -> Result<Value> {
 fn child(stage: &str, file: &Path, directory: &Path) -> Result<()> {
     let begin = Instant::now();
     let mut counted = match stage {
-        "read" => frames(file, |_, octets, _| drop(black_box(octets))),
+        "read" => frames(file, |_, octets, _| {
+            black_box(octets);
+        }),
         "parse" => frames(file, |link, octets, wire| {
             if let Ok(start) = link::start(link, octets) {
                 let _ = black_box(parse::parse(&Slice::new(octets, wire), start, false));
@@ -310,13 +312,7 @@ fn replay(file: &Path, directory: &Path) -> Result<Counted> {
     Ok(Counted { packets: number("packets_seen"), rows: number("flows"), bytes: number("bytes_written"), ..Counted::default() })
 }
 
-fn report(
-    options: &Options,
-    workload: &Workload,
-    runs: &[Vec<Run>],
-    columns: &BTreeMap<String, i64>,
-    tenfold: Option<&Value>,
-) {
+fn report(options: &Options, workload: &Workload, runs: &[Vec<Run>], columns: &BTreeMap<String, i64>, tenfold: Option<&Value>) {
     let stages: Vec<Value> = STAGES.iter().zip(runs).map(|(stage, runs)| summary(stage, runs)).collect();
     let rows = stages.last().and_then(|stage| stage["rows"].as_f64()).unwrap_or(0.0).max(1.0);
     let mut by_column: Vec<(&String, f64)> = columns.iter().map(|(name, &bytes)| (name, bytes as f64 / rows)).collect();
