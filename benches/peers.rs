@@ -71,7 +71,7 @@ impl Peer {
         let line = said.lines().find(|line| line.to_lowercase().contains("version") || line.starts_with("auscult"));
         let words = line.unwrap_or("").split_whitespace();
         let number = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
-        words.map(|word| word.trim_end_matches("usage")).find(number).unwrap_or("unknown").trim_end_matches(',').to_owned()
+        words.map(|word| word.trim_end_matches("usage")).find(number).unwrap_or("unknown").trim_end_matches([',', '.']).to_owned()
     }
 
     fn command(self, program: &Path, file: &Path, directory: &Path, port: u16) -> Command {
