@@ -154,7 +154,9 @@ fn child(stage: &str, file: &Path, directory: &Path) -> Result<()> {
         }),
         "parse" => frames(file, |link, octets, wire| {
             if let Ok(start) = link::start(link, octets) {
-                let _ = black_box(parse::parse(&Slice::new(octets, wire), start, false));
+                let mut packet = parse::Packet::default();
+                let _ = parse::parse(&Slice::new(octets, wire), start, false, &mut packet);
+                black_box(&packet);
             }
         }),
         "replay" => replay(file, directory),

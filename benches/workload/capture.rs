@@ -193,7 +193,8 @@ fn clips(corpus: &Path) -> Result<Vec<Clip>> {
             before = Some(at);
             let at = clip.frames.last().map_or(0, |last| last.at) + gap;
             let (offset, length) = (clip.octets.len() as u32, frame.octets.len() as u32);
-            if let Ok(packet) = parse::parse(&Slice::new(frame.octets, frame.wire_octets), Start::Ethernet, false) {
+            let mut packet = parse::Packet::default();
+            if parse::parse(&Slice::new(frame.octets, frame.wire_octets), Start::Ethernet, false, &mut packet).is_ok() {
                 keys.insert(packet.key);
             }
             clip.octets.extend_from_slice(frame.octets);
@@ -277,7 +278,8 @@ impl Sheet {
         self.octets += u64::from(wire_octets);
         self.first.get_or_insert(at);
         self.last = at;
-        if let Ok(packet) = parse::parse(&Slice::new(octets, wire_octets), Start::Ethernet, false) {
+        let mut packet = parse::Packet::default();
+        if parse::parse(&Slice::new(octets, wire_octets), Start::Ethernet, false, &mut packet).is_ok() {
             self.keys.insert(packet.key);
             self.with_payload += u64::from(packet.payload_octets > 0 && octets.len() > packet.payload_offset as usize);
         }

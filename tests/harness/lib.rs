@@ -1,9 +1,9 @@
 //! Shared parts of the test suites.
 
+pub mod fuzz;
 pub mod kernel;
 pub mod random;
 pub mod reference;
-pub mod fuzz;
 pub mod tap;
 pub mod traffic;
 

@@ -7,7 +7,7 @@ use auscult_ebpf::{
     frame::{Frame, Slice},
     limit::{SAMPLE_LARGE, SWEEP_SETS_MAX},
     meter::{self, FlowCache, Sets, Sink, group},
-    parse::{self, Start},
+    parse::{self, Packet, Start},
     record::{ABI, Core, Delta, Header, Kind, Mark, SWEEP_FLUSH, SWEEP_MARK, SampleHead, Set, SweepArguments, octets_of},
     settings::{FLAG_VLAN_IN_KEY, Settings},
 };
@@ -81,8 +81,9 @@ impl NativeTap {
         let Self { settings, cpu, sets, core, records } = self;
         let frame = Slice::new(octets, octets.len() as u32);
         meter::seen(&frame, settings, &mut core.counters);
-        match parse::parse(&frame, Start::Ethernet, settings.has(FLAG_VLAN_IN_KEY)) {
-            Ok(mut packet) => {
+        let mut packet = Packet::default();
+        match parse::parse(&frame, Start::Ethernet, settings.has(FLAG_VLAN_IN_KEY), &mut packet) {
+            Ok(()) => {
                 packet.observation_point = settings.observation_point;
                 let mut slots = FlowCache { sets, mask: settings.sets_mask };
                 meter::meter::<{ group::ALL }, _, _, _>(&frame, &packet, at, settings, &mut slots, core, *cpu, records);

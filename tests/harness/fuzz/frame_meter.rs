@@ -195,15 +195,13 @@ impl Bench {
         self.ring.frame_octets = frame.captured_octets();
         let counters = &mut self.core.counters;
         meter::seen(&frame, &self.settings, counters);
+        let mut packet = Packet::default();
         let parsed = link::start(step.link_type, step.octets)
-            .and_then(|start| parse::parse(&frame, start, self.settings.has(FLAG_VLAN_IN_KEY)));
-        let packet = match parsed {
-            Ok(packet) => packet,
-            Err(reason) => {
-                assert!(Discard::ALL.contains(&reason));
-                return meter::discarded(&frame, reason, counters);
-            }
-        };
+            .and_then(|start| parse::parse(&frame, start, self.settings.has(FLAG_VLAN_IN_KEY), &mut packet));
+        if let Err(reason) = parsed {
+            assert!(Discard::ALL.contains(&reason));
+            return meter::discarded(&frame, reason, counters);
+        }
         check_packet(&packet);
         let lost = self.core.counters.lost_packets[Lost::NoSlot as usize];
         let mut slots = FlowCache { sets: &mut self.memory, mask: self.settings.sets_mask };
