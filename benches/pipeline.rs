@@ -146,6 +146,7 @@ fn tenfold(options: &Options) -> Result<Value> {
     }))
 }
 
+#[expect(clippy::disallowed_methods, reason = "a bench times what it runs")]
 fn child(stage: &str, file: &Path, directory: &Path) -> Result<()> {
     let begin = Instant::now();
     let mut counted = match stage {
