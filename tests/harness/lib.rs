@@ -1,5 +1,7 @@
 //! Shared parts of the test suites.
 
+pub mod compare;
+pub mod stage;
 pub mod tap;
 
 use std::path::PathBuf;

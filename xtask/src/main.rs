@@ -39,7 +39,7 @@ enum Command {
     /// With `--check`, builds it elsewhere and fails when the committed object is stale; prints the instruction count,
     /// verifier work and stack use of every program in it.
     Bpf(bpf::Options),
-    /// Runs a bench: kernel, biflow, lake, pipeline, peers or all
+    /// Runs a bench: kernel, biflow, lake, pipeline, live, peers or all
     Bench(bench::BenchOptions),
     /// Measures the engine against ground truth over the whole corpus
     Eval(bench::EvalOptions),
