@@ -1,8 +1,12 @@
 //! Shared parts of the test suites.
 
 pub mod compare;
+pub mod kernel;
+pub mod random;
+pub mod reference;
 pub mod stage;
 pub mod tap;
+pub mod traffic;
 
 use std::path::PathBuf;
 
