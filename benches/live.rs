@@ -4,11 +4,7 @@
 //! Generator and program share one CPU, so the bare counting program says what the generator makes at most. The engine drains,
 //! merges and writes Parquet on the other CPUs meanwhile. All take turns within each round; the median over rounds is reported.
 
-use std::{
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, thread, time::Duration};
 
 use anyhow::{Result, ensure};
 use auscult::{
@@ -89,9 +85,9 @@ fn datagram() -> Vec<u8> {
 fn flooded(lab: &Lab, flood: &Flood<'_>) -> Result<f64> {
     let received = || -> Result<u64> { Ok(lab.tap_traffic("tap0")?.received) };
     flood.play(WARM)?;
-    let (before, begin) = (received()?, Instant::now());
-    flood.play(FRAMES)?;
-    let (arrived, seconds) = (received()? - before, begin.elapsed().as_secs_f64());
+    let before = received()?;
+    let seconds = flood.play(FRAMES)?.as_secs_f64();
+    let arrived = received()? - before;
     ensure!(arrived > u64::from(FRAMES) / 2, "only {arrived} of {FRAMES} frames reached the tap");
     Ok(arrived as f64 / seconds / 1e6)
 }
@@ -112,8 +108,7 @@ fn meter(flows: u32) -> Result<Turn> {
     let lab = Lab::pair(MTU)?;
     let flood = Flood::new(&lab, 0, &datagram(), flows)?;
     let folder = tempfile::tempdir()?;
-    let mut config = Config::default();
-    config.listen = None;
+    let mut config = Config { listen: None, ..Config::default() };
     config.interfaces = vec![Arc::from("tap0")];
     config.meter.disposition = Disposition::Drop;
     let go = Shutdown::new();

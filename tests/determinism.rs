@@ -20,8 +20,7 @@ const CAPTURES: usize = 30;
 const PACKETS_MAX: u64 = 5000;
 
 fn config(shards: usize) -> Config {
-    let mut config = Config::default();
-    config.listen = None;
+    let mut config = Config { listen: None, ..Config::default() };
     config.biflow.shards = shards;
     config
 }

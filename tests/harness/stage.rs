@@ -11,7 +11,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -37,8 +37,7 @@ const QUIET_LOOKS: u32 = 10;
 
 /// The configuration of these suites: no flow ends by a timeout, however slow the machine; two shards; no metrics served.
 pub fn config() -> Config {
-    let mut config = Config::default();
-    config.listen = None;
+    let mut config = Config { listen: None, ..Config::default() };
     config.biflow.shards = 2;
     config.biflow.idle_timeout = Duration::from_secs(1800);
     config.biflow.active_timeout = Duration::from_secs(3600);
@@ -69,9 +68,9 @@ impl Iterator for Windowed {
     fn next(&mut self) -> Option<SceneFrame> {
         let frame = self.frames.get(self.next)?.clone();
         if self.next.is_multiple_of(WINDOW) {
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = time::monotonic() + PATIENCE.as_nanos() as u64;
             while received(&self.lab).ok()? < self.next as u64 {
-                if Instant::now() > deadline {
+                if time::monotonic() > deadline {
                     return None;
                 }
                 thread::yield_now();
