@@ -14,7 +14,7 @@ use auscult_ebpf::settings::Settings;
 use aya::{
     Ebpf,
     maps::{PerCpuArray, PerCpuValues},
-    programs::{TestRun, TestRunOptions, Xdp},
+    programs::{TestRun, TestRunOptions, Xdp, XdpMode},
     util::nr_cpus,
 };
 use harness::kernel;
@@ -70,6 +70,13 @@ impl Kernel {
     pub fn load_program(&mut self, name: &str) -> Result<()> {
         let program: &mut Xdp = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
         program.load().with_context(|| format!("the kernel refuses {name}"))
+    }
+
+    /// Attaches a loaded program to an interface of the calling thread's namespace, natively, as long as this value lives.
+    pub fn attach(&mut self, name: &str, interface: &str) -> Result<()> {
+        let program: &mut Xdp = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+        program.attach(interface, XdpMode::Driver).with_context(|| format!("cannot attach {name} to {interface}"))?;
+        Ok(())
     }
 
     /// Mean nanoseconds per run over `repeat` runs of one frame.

@@ -13,7 +13,7 @@ mod types;
 
 pub use self::{
     listing::{coverage, dictionary, flows},
-    live::{demo, run},
+    live::{demo, run, run_inside},
     offline::replay,
     types::{Column, DemoRequest, Listing, Outcome, PipelineError, ReplayRequest, Selection},
 };

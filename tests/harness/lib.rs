@@ -1,9 +1,11 @@
 //! Shared parts of the test suites.
 
 pub mod fuzz;
+pub mod compare;
 pub mod kernel;
 pub mod random;
 pub mod reference;
+pub mod stage;
 pub mod tap;
 pub mod traffic;
 

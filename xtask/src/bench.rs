@@ -17,8 +17,10 @@ pub enum Bench {
     Biflow,
     /// Parquet: rows per second, bytes per row by column
     Lake,
-    /// Replay from a capture to Parquet, and the live path's highest rate
+    /// Replay from a capture to Parquet
     Pipeline,
+    /// The live path from frames made in the kernel to Parquet, against a program that only counts; needs root
+    Live,
     /// The same capture through nfpcapd, softflowd and tcpdump, interleaved
     Peers,
     /// Each of them, in this order

@@ -39,7 +39,7 @@ enum Command {
     /// With `--check`, builds them elsewhere and fails when a committed object is stale; prints the instruction count,
     /// verifier work and stack use of every program in them.
     Bpf(bpf::Options),
-    /// Runs a bench: kernel, biflow, lake, pipeline, peers or all
+    /// Runs a bench: kernel, biflow, lake, pipeline, live, peers or all
     Bench(bench::BenchOptions),
     /// Measures the engine against ground truth over the whole corpus
     Eval(bench::EvalOptions),

@@ -6,12 +6,14 @@
 //! in it: with `nsenter --net=/run/netns/NAME`, which keeps the file systems (`ip netns exec` mounts its own /sys).
 
 mod command;
+mod flood;
 mod namespace;
 mod player;
 
 use std::{fs, io};
 
 use command::run;
+pub use flood::{FLOOD_FLOWS_MAX, Flood};
 pub use namespace::{Namespace, sweep};
 pub use player::{BATCH_FRAMES, Pace, Played, Player};
 

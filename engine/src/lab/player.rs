@@ -238,7 +238,8 @@ fn refused(what: &'static str) -> LabError {
     LabError::System { what, source: io::Error::last_os_error() }
 }
 
-fn interface(name: &str) -> Result<libc::sockaddr_ll, LabError> {
+/// The address that a packet socket sends to for an interface of the calling thread's namespace.
+pub(super) fn interface(name: &str) -> Result<libc::sockaddr_ll, LabError> {
     let text = CString::new(name).map_err(|source| LabError::System { what: "name an interface", source: source.into() })?;
     // SAFETY: the name is a C string that outlives the call.
     let index = unsafe { libc::if_nametoindex(text.as_ptr()) };

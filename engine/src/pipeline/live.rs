@@ -40,6 +40,18 @@ pub fn run(config: &Config, data: &Path, shutdown: &Shutdown, progress: &Arc<Pro
     run_until(config, data, None, progress, |_| shutdown.wait(LOOK)).unwrap_or_else(|error| nothing(config, error))
 }
 
+/// Meters the configuration's interfaces, which are in `inside`, until `stop` says so; it is asked from when capture stands, again
+/// and again, and does the waiting.
+pub fn run_inside(
+    config: &Config,
+    data: &Path,
+    inside: &Namespace,
+    progress: &Arc<Progress>,
+    mut stop: impl FnMut() -> bool,
+) -> Outcome {
+    run_until(config, data, Some(inside), progress, |_| stop()).unwrap_or_else(|error| nothing(config, error))
+}
+
 fn nothing(config: &Config, error: PipelineError) -> Outcome {
     Outcome { summary: Summary::of_nothing(&config.site), error: Some(error) }
 }

@@ -99,7 +99,7 @@ impl Reading {
     /// Reads and meters every frame. A fault ends the file it is in; the others go on.
     fn frames(&mut self, meter: &mut NativeMeter, mut pace: Option<&mut Pace>, shutdown: &Shutdown) -> Result<(), Gone> {
         let reading = self.replay.progress();
-        let mut frames = 0u64;
+        let (mut frames, mut met) = (0u64, 0);
         loop {
             let frame = match self.replay.next_frame() {
                 Ok(Some(frame)) => frame,
@@ -113,8 +113,13 @@ impl Reading {
             if let Some(pace) = pace.as_deref_mut() {
                 nap(pace.wait(frame.at), shutdown);
             }
+            let interface = frame.interface as usize;
             meter_frame(meter, &frame)?;
             frames += 1;
+            if interface >= met {
+                // Before the next frame can push a delta with this interface out: rows need its name.
+                met = self.meet_interfaces();
+            }
             if frames.is_multiple_of(FRAMES_PER_LOOK) || pace.is_some() {
                 let progress = &self.watched.progress;
                 progress.packets.store(frames, Ordering::Relaxed);
@@ -131,13 +136,15 @@ impl Reading {
         Ok(())
     }
 
-    fn meet_interfaces(&self) {
+    /// Makes the interfaces so far known to the store; how many there are.
+    fn meet_interfaces(&self) -> usize {
         let known = self.replay.interfaces();
         let mut points = self.watched.points.write().unwrap_or_else(PoisonError::into_inner);
         let met = points.len();
         if let Some(new) = known.get(met..) {
             points.extend_from_slice(new);
         }
+        points.len()
     }
 
     fn outcome(&self, config: &Config, finished: Finished, read: Result<(), Gone>) -> Outcome {
