@@ -1,5 +1,7 @@
 //! Shared parts of the test suites.
 
+pub mod reference;
+pub mod replay;
 pub mod tap;
 
 use std::path::PathBuf;
