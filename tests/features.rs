@@ -3,15 +3,15 @@
 //!
 //! # Which captures
 //! Of every set of the corpus, the captures with 2 to [`PACKETS_MAX`] packets (`manifest.tsv`) in order of their paths, and of
-//! these [`PER_SET`], evenly spread; then our own scene. With `AUSCULT_FEATURES=all`: every capture. The test asserts that the
-//! choice has in it what must be compared ([`TRAITS`]).
+//! these [`PER_SET`], evenly spread; then our own scene. With `AUSCULT_FEATURES=all`: every capture. Each is replayed twice, with
+//! the default timeouts and with short ones. The test asserts that the rows have in them what must be compared ([`TRAITS`]).
 //!
 //! # What may differ
 //! * Real numbers: 1e-9 of the value.
 //! * Repeats and reordering where the row says that they are a lower bound (`_tcp_sequence_exact`): the row must not say more.
 //! * `fragment_of` of fragments of several flows' datagrams: any of those flows.
 
-use std::{fs::File, io::BufWriter, path::PathBuf};
+use std::{fs::File, io::BufWriter, path::PathBuf, time::Duration};
 
 use anyhow::{Result, ensure};
 use auscult::{
@@ -29,6 +29,9 @@ const PER_SET: usize = 12;
 const PACKETS_MAX: u64 = 3_000;
 /// Captures per run of the reference.
 const BATCH: usize = 8;
+/// The short timeouts: so that flows of short captures end and are cut.
+const SHORT_IDLE: Duration = Duration::from_secs(7);
+const SHORT_ACTIVE: Duration = Duration::from_secs(11);
 /// What must be in the rows.
 const TRAITS: [&str; 20] = [
     "ipv4",
@@ -55,7 +58,7 @@ const TRAITS: [&str; 20] = [
 /// Columns that only the engine has.
 const OWN: [&str; 3] = ["site", "forward_tcp_sequence_exact", "reverse_tcp_sequence_exact"];
 /// Differences printed.
-const SHOWN: usize = 60;
+const SHOWN: usize = 100;
 
 #[test]
 fn rows_are_those_of_an_independent_computation() -> Result<()> {
@@ -80,7 +83,7 @@ fn rows_are_those_of_an_independent_computation() -> Result<()> {
         tally.add(part);
     }
     println!(
-        "{} captures, {} rows, {} columns, {} values ({} null); {} directions with lower bounds; {} differences",
+        "{} replays, {} rows, {} columns, {} values ({} null); {} directions with lower bounds; {} differences",
         tally.captures,
         tally.rows,
         tally.columns.len(),
@@ -98,14 +101,25 @@ fn rows_are_those_of_an_independent_computation() -> Result<()> {
 }
 
 fn compare(files: &[PathBuf]) -> Result<(Vec<String>, Tally)> {
+    let mut short = Config::default();
+    short.biflow.idle_timeout = SHORT_IDLE;
+    short.biflow.active_timeout = SHORT_ACTIVE;
     let (mut differences, mut tally) = (Vec::new(), Tally::default());
-    for (file, theirs) in files.iter().zip(reference::rows(files)?) {
-        let ours = Replayed::of(std::slice::from_ref(file), &Config::default())?.rows()?;
+    for config in [Config::default(), short] {
+        differences.extend(compare_with(&config, files, &mut tally)?);
+    }
+    Ok((differences, tally))
+}
+
+fn compare_with(config: &Config, files: &[PathBuf], tally: &mut Tally) -> Result<Vec<String>> {
+    let mut differences = Vec::new();
+    for (file, theirs) in files.iter().zip(reference::rows(files, config)?) {
+        let ours = Replayed::of(std::slice::from_ref(file), config)?.rows()?;
         if let (Some(a), Some(b)) = (ours.first(), theirs.first()) {
             let missing: Vec<_> = a.keys().filter(|name| !b.contains_key(*name) && !OWN.contains(&name.as_str())).collect();
             ensure!(missing.is_empty(), "the reference has no columns {missing:?}");
         }
-        differences.extend(reference::compare(file, &ours, &theirs, &mut tally));
+        differences.extend(reference::compare(file, &ours, &theirs, tally));
     }
-    Ok((differences, tally))
+    Ok(differences)
 }

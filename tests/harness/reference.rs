@@ -7,12 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use auscult::lake::read::JsonRow;
+use auscult::{config::Config, lake::read::JsonRow};
 use serde_json::Value;
 
 /// Columns by which rows are told apart, beside the two ends.
-const KEY: [&str; 8] =
-    ["protocol", "ethertype", "icmp_type", "icmp_code", "is_fragment", "parse_stop", "flow_start", "segment"];
+const KEY: [&str; 8] = ["protocol", "ethertype", "icmp_type", "icmp_code", "is_fragment", "parse_stop", "flow_start", "segment"];
 /// Relative error of real numbers.
 const TOLERANCE: f64 = 1e-9;
 
@@ -54,9 +53,17 @@ impl Tally {
 ///
 /// # Errors
 /// When Python cannot run it.
-pub fn rows(captures: &[PathBuf]) -> Result<Vec<Vec<JsonRow>>> {
+pub fn rows(captures: &[PathBuf], config: &Config) -> Result<Vec<Vec<JsonRow>>> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/features.py");
-    let output = Command::new("python3").arg("-B").arg(script).args(captures).output().context("cannot run python3; install Python 3.10 or newer")?;
+    let output = Command::new("python3")
+        .arg("-B")
+        .arg(script)
+        .args(["--site", &config.site])
+        .args(["--idle", &config.biflow.idle_timeout.as_secs().to_string()])
+        .args(["--active", &config.biflow.active_timeout.as_secs().to_string()])
+        .args(captures)
+        .output()
+        .context("cannot run python3; install Python 3.10 or newer")?;
     ensure!(output.status.success(), "the reference failed: {}", String::from_utf8_lossy(&output.stderr));
     let mut all = Vec::new();
     let mut rows = Vec::new();
@@ -86,6 +93,8 @@ pub fn compare(file: &Path, ours: &[JsonRow], theirs: &[JsonRow], tally: &mut Ta
         for (a, b) in a.iter().zip(b) {
             tally.rows += 1;
             observe(a, tally);
+            tally.lower_bounds +=
+                ["forward", "reverse"].iter().filter(|d| a[&format!("{d}_tcp_sequence_exact")] == false).count();
             for (column, theirs) in b.iter() {
                 tally.columns.insert(column.clone());
                 tally.values += 1;
@@ -105,7 +114,8 @@ pub fn compare(file: &Path, ours: &[JsonRow], theirs: &[JsonRow], tally: &mut Ta
 fn by_key(rows: &[JsonRow]) -> BTreeMap<String, Vec<&JsonRow>> {
     let mut map: BTreeMap<String, Vec<&JsonRow>> = BTreeMap::new();
     for row in rows {
-        let mut ends = ["initiator", "responder"].map(|end| format!("{} {}", row[&format!("{end}_address")], row[&format!("{end}_port")]));
+        let mut ends =
+            ["initiator", "responder"].map(|end| format!("{} {}", row[&format!("{end}_address")], row[&format!("{end}_port")]));
         ends.sort();
         let rest = KEY.map(|column| row[column].to_string()).join(" ");
         map.entry(format!("{} {rest}", ends.join(" "))).or_default().push(row);
@@ -162,8 +172,5 @@ fn observe(row: &JsonRow, tally: &mut Tally) {
     ];
     for (name, present) in traits {
         *tally.traits.entry(name).or_default() += usize::from(present);
-    }
-    for direction in ["forward", "reverse"] {
-        tally.lower_bounds += usize::from(row[&format!("{direction}_tcp_sequence_exact")] == false);
     }
 }

@@ -99,7 +99,7 @@ impl Reading {
     /// Reads and meters every frame. A fault ends the file it is in; the others go on.
     fn frames(&mut self, meter: &mut NativeMeter, mut pace: Option<&mut Pace>, shutdown: &Shutdown) -> Result<(), Gone> {
         let reading = self.replay.progress();
-        let mut frames = 0u64;
+        let (mut frames, mut met) = (0u64, 0);
         loop {
             let frame = match self.replay.next_frame() {
                 Ok(Some(frame)) => frame,
@@ -113,14 +113,19 @@ impl Reading {
             if let Some(pace) = pace.as_deref_mut() {
                 nap(pace.wait(frame.at), shutdown);
             }
+            let interface = frame.interface;
             meter_frame(meter, &frame)?;
             frames += 1;
+            // Rows of this frame can leave with the next one: its interface must be known by then.
+            if interface >= met {
+                met = interface + 1;
+                self.meet_interfaces();
+            }
             if frames.is_multiple_of(FRAMES_PER_LOOK) || pace.is_some() {
                 let progress = &self.watched.progress;
                 progress.packets.store(frames, Ordering::Relaxed);
                 progress.bytes_read.store(reading.octets_read(), Ordering::Relaxed);
                 progress.bytes_total.store(reading.octets_total().unwrap_or(0), Ordering::Relaxed);
-                self.meet_interfaces();
                 if shutdown.requested() {
                     break;
                 }
