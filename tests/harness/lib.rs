@@ -1,5 +1,8 @@
 //! Shared parts of the test suites.
 
+pub mod capinfos;
+pub mod conversations;
+pub mod meter;
 pub mod reference;
 pub mod replay;
 pub mod tap;
