@@ -109,7 +109,7 @@ impl Report {
         }
         let comparable = self.compare_frames(verdict, summary.packets_seen, message.as_deref(), &mut complaints);
         if let Some(tshark) = tshark.filter(|_| comparable) {
-            self.compare_conversations(capture, &replayed, tshark, &mut complaints)?;
+            self.compare_conversations(capture, &replayed, tshark, &mut complaints);
         }
         self.complaints.extend(complaints.into_iter().map(|complaint| format!("{}: {complaint}", capture.display())));
         Ok(())
@@ -141,15 +141,15 @@ impl Report {
         }
     }
 
-    fn compare_conversations(
-        &mut self,
-        capture: &Path,
-        replayed: &Replayed,
-        tshark: &Tshark,
-        complaints: &mut Vec<String>,
-    ) -> Result<()> {
-        let theirs = tshark.read(capture)?;
-        let ours = Conversations::of_rows(&replayed.rows()?);
+    fn compare_conversations(&mut self, capture: &Path, replayed: &Replayed, tshark: &Tshark, complaints: &mut Vec<String>) {
+        let theirs = match tshark.read(capture) {
+            Ok(theirs) => theirs,
+            Err(error) => return complaints.push(format!("{error:#}")),
+        };
+        let ours = match replayed.rows() {
+            Ok(rows) => Conversations::of_rows(&rows),
+            Err(error) => return complaints.push(format!("{error:#}")),
+        };
         if theirs.frames != replayed.outcome.summary.packets_seen {
             complaints.push(format!("tshark reads {} frames", theirs.frames));
         }
@@ -161,7 +161,6 @@ impl Report {
             *self.rules.entry(rule).or_default() += count;
         }
         complaints.extend(unexplained);
-        Ok(())
     }
 
     /// The figures, a line each.
