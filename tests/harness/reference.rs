@@ -28,6 +28,8 @@ pub struct Tally {
     pub nulls: usize,
     /// Directions whose repeats and reordering are lower bounds.
     pub lower_bounds: usize,
+    /// Flows of fragments that could have been linked and were not.
+    pub unlinked: usize,
     /// Columns.
     pub columns: BTreeSet<String>,
     /// What the rows have in them, by name.
@@ -42,6 +44,7 @@ impl Tally {
         self.values += other.values;
         self.nulls += other.nulls;
         self.lower_bounds += other.lower_bounds;
+        self.unlinked += other.unlinked;
         self.columns.extend(other.columns);
         for (name, rows) in other.traits {
             *self.traits.entry(name).or_default() += rows;
@@ -92,6 +95,7 @@ pub fn compare(file: &Path, ours: &[JsonRow], theirs: &[JsonRow], tally: &mut Ta
         }
         for (a, b) in a.iter().zip(b) {
             tally.rows += 1;
+            tally.unlinked += usize::from(a["fragment_of"].is_null() && !b["fragment_of"].is_null());
             observe(a, tally);
             tally.lower_bounds +=
                 ["forward", "reverse"].iter().filter(|d| a[&format!("{d}_tcp_sequence_exact")] == false).count();
@@ -121,14 +125,16 @@ fn by_key(rows: &[JsonRow]) -> BTreeMap<String, Vec<&JsonRow>> {
         map.entry(format!("{} {rest}", ends.join(" "))).or_default().push(row);
     }
     for rows in map.values_mut() {
-        rows.sort_by_key(|row| row["flow_id"].as_i64());
+        // The same packets again, after the clock was set back, are another flow of the same id.
+        let order = ["end_reason", "flow_end", "responder_mac"];
+        rows.sort_by_cached_key(|row| (row["flow_id"].as_i64(), order.map(|name| row[name].to_string())));
     }
     map
 }
 
 fn agree(row: &JsonRow, column: &str, ours: &Value, theirs: &Value) -> bool {
     if column == "fragment_of" {
-        return theirs.as_array().map_or(ours == theirs, |right| right.contains(ours));
+        return theirs.as_array().map_or(ours == theirs, |right| ours.is_null() || right.contains(ours));
     }
     let counted = column.strip_suffix("_tcp_retransmitted_packets").or(column.strip_suffix("_tcp_out_of_order_packets"));
     if let (Some(direction), Some(ours), Some(theirs)) = (counted, ours.as_u64(), theirs.as_u64()) {

@@ -100,6 +100,8 @@ def pcapng(octets):
             order = {0x1A2B3C4D: "<", 0x4D3C2B1A: ">"}.get(struct.unpack_from("<I", octets, place + 8)[0])
             if order is None:
                 return
+            if struct.unpack_from(order + "HH", octets, place + 12) not in ((1, 0), (1, 2)):
+                return
             interfaces = []
         total = struct.unpack_from(order + "I", octets, place + 4)[0]
         whole = total + 3 & ~3

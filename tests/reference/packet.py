@@ -88,8 +88,8 @@ def network_start(frame, packet):
         if len(octets) < 14:
             raise Discarded
         packet.smac = octets[6:12]
-        # A target of zero beside a source is no host's.
-        packet.dmac = octets[:6] if any(octets[:6]) or not any(packet.smac) else None
+        # A target of zero is no host's.
+        packet.dmac = octets[:6] if any(octets[:6]) else None
         return struct.unpack_from(">H", octets, 12)[0], 14
     if link in (228, 229):
         return (IPV4 if link == 228 else IPV6), 0

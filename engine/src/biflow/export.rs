@@ -84,7 +84,7 @@ fn endpoint(entry: &Entry, d: usize) -> Endpoint {
         own.is(HAS_MACS).then_some(own.link.source)
     } else {
         // Cooked links carry the sender's MAC only and leave the target zero, which no host's is.
-        let carried = other.link.target != [0; 6] || other.link.source == [0; 6];
+        let carried = other.link.target != [0; 6];
         (other.packets > 0 && other.is(HAS_MACS) && carried).then_some(other.link.target)
     };
     let octets = key.address[d];
