@@ -126,7 +126,7 @@ fn by_key(rows: &[JsonRow]) -> BTreeMap<String, Vec<&JsonRow>> {
     }
     for rows in map.values_mut() {
         // The same packets again, after the clock was set back, are another flow of the same id.
-        let order = ["end_reason", "flow_end", "responder_mac"];
+        let order = ["end_reason", "flow_end", "responder_mac", "forward_packets", "first_packet_sizes"];
         rows.sort_by_cached_key(|row| (row["flow_id"].as_i64(), order.map(|name| row[name].to_string())));
     }
     map
