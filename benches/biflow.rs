@@ -1,6 +1,7 @@
 //! What the biflow table costs: nanoseconds per delta merged and per row written, medians over rounds.
 //!
 //! `cargo bench -p auscult-benches --bench biflow [-- --json]`
+#![expect(clippy::disallowed_methods, reason = "a bench measures time")]
 
 use std::{hint::black_box, sync::Arc, time::Instant};
 

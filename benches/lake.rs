@@ -2,16 +2,19 @@
 //!
 //! `cargo bench -p auscult-benches --bench lake -- [--json] [--mix hospital|tcp] [--rows N] [--rate N] [--level N]
 //! [--keep DIR]`
+#![expect(clippy::disallowed_methods, reason = "a bench measures time")]
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use anyhow::{Context, Result};
 use auscult::{
     flow::ObservationPoint,
     lake::{LakeSettings, Totals, Writer},
 };
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use workload::flow::{Flows, HOSPITAL, TCP};
+use workload::{
+    flow::{Flows, HOSPITAL, TCP},
+    measure::{by_column, cpu_seconds},
+};
 
 struct Options {
     json: bool,
@@ -38,14 +41,6 @@ impl Spent {
     }
 }
 
-/// What this thread has run so far: a figure that other work on the machine disturbs less than the wall clock.
-fn cpu_seconds() -> f64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a live timespec, which the call fills in.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
-}
-
 fn options() -> Result<Options> {
     let mut options =
         Options { json: false, tcp: false, rows: 1 << 19, rate: 2000, keep: None, settings: LakeSettings::default() };
@@ -63,25 +58,6 @@ fn options() -> Result<Options> {
         }
     }
     Ok(options)
-}
-
-/// Compressed octets by column over all files below `directory`.
-fn by_column(directory: &Path, sums: &mut BTreeMap<String, i64>) -> Result<()> {
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            by_column(&path, sums)?;
-            continue;
-        }
-        let reader = SerializedFileReader::new(std::fs::File::open(&path)?)?;
-        for group in reader.metadata().row_groups() {
-            for column in group.columns() {
-                let name = column.column_path().parts()[0].clone();
-                *sums.entry(name).or_default() += column.compressed_size();
-            }
-        }
-    }
-    Ok(())
 }
 
 fn main() -> Result<()> {

@@ -25,8 +25,8 @@ use auscult::{
     scene::{Scene, SceneSize},
 };
 use harness::{
-    reference::{self, Tally},
     replay::{Replayed, manifest, on_two_threads, spread},
+    rows::{self, Tally},
 };
 
 /// Captures per set.
@@ -137,13 +137,13 @@ fn compare(files: &[PathBuf]) -> Result<(Vec<String>, Tally)> {
 
 fn compare_with(config: &Config, files: &[PathBuf], tally: &mut Tally) -> Result<Vec<String>> {
     let mut differences = Vec::new();
-    for (file, theirs) in files.iter().zip(reference::rows(files, config)?) {
+    for (file, theirs) in files.iter().zip(rows::of_reference(files, config)?) {
         let ours = Replayed::of(std::slice::from_ref(file), config)?.rows()?;
         if let (Some(a), Some(b)) = (ours.first(), theirs.first()) {
             let missing: Vec<_> = a.keys().filter(|name| !b.contains_key(*name) && !OWN.contains(&name.as_str())).collect();
             ensure!(missing.is_empty(), "the reference has no columns {missing:?}");
         }
-        differences.extend(reference::compare(file, &ours, &theirs, tally));
+        differences.extend(rows::compare(file, &ours, &theirs, tally));
     }
     Ok(differences)
 }

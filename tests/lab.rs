@@ -1,4 +1,5 @@
 //! The laboratory, really made: what is played comes out at the tap, each frame once, octet by octet; and nothing stays behind.
+#![expect(clippy::disallowed_methods, reason = "a deadline bounds how long a test waits")]
 
 use std::{
     panic,

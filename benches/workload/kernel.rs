@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    os::fd::{FromRawFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -10,21 +9,15 @@ use std::{
     thread::JoinHandle,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use auscult_ebpf::settings::Settings;
 use aya::{
-    Ebpf, EbpfLoader,
-    maps::{ArrayOfMaps, Map, MapData, PerCpuArray, PerCpuValues, RingBuf},
+    Ebpf,
+    maps::{PerCpuArray, PerCpuValues},
     programs::{TestRun, TestRunOptions, Xdp},
     util::nr_cpus,
 };
-
-/// `Settings` as the loader wants its globals.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Global(Settings);
-// SAFETY: `Settings` is `Plain`: integers without padding.
-unsafe impl aya::Pod for Global {}
+use harness::kernel;
 
 /// A loaded object.
 pub struct Kernel {
@@ -34,53 +27,15 @@ pub struct Kernel {
     drain: Option<JoinHandle<()>>,
 }
 
-const RING_OCTETS: u32 = 16 << 20;
-const BPF_MAP_CREATE: libc::c_long = 0;
-const BPF_MAP_TYPE_RINGBUF: u32 = 27;
-
-/// The leading fields of `union bpf_attr` for `BPF_MAP_CREATE`.
-#[repr(C)]
-#[derive(Default)]
-struct MapCreate {
-    map_type: u32,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-    rest: [u32; 14],
-}
-
-fn create_ring() -> Result<MapData> {
-    let attributes = MapCreate { map_type: BPF_MAP_TYPE_RINGBUF, max_entries: RING_OCTETS, ..MapCreate::default() };
-    // SAFETY: the attributes are a zero-extended prefix of `union bpf_attr`, alive during the call.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_CREATE, &raw const attributes, size_of::<MapCreate>()) };
-    if fd < 0 {
-        bail!("cannot create a ring: {}", std::io::Error::last_os_error());
-    }
-    // SAFETY: the system call returned a new descriptor that nothing else owns.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-    MapData::from_fd(fd).context("cannot read back the ring's map")
-}
-
 impl Kernel {
     /// Loads an object with one ring per CPU and starts a thread that drains them all, pinned to the last CPU.
     pub fn load(object: &[u8], settings: Settings) -> Result<Self> {
-        let mut ebpf = EbpfLoader::new()
-            .override_global("SETTINGS", &Global(settings), true)
-            .map_max_entries("SETS", settings.sets_mask + 1)
-            .load(object)
-            .context("cannot load the kernel object (root is needed)")?;
-        let cpus = nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
-        let mut rings = Vec::new();
-        let mut table = ArrayOfMaps::try_from(ebpf.map_mut("RINGS").context("the object has no RINGS")?)?;
-        for cpu in 0..cpus {
-            let ring = create_ring()?;
-            table.set(cpu as u32, &ring, 0)?;
-            rings.push(RingBuf::try_from(Map::RingBuf(ring))?);
-        }
+        let (ebpf, mut rings) = kernel::load(object, settings, kernel::RING_OCTETS)?;
+        let last = rings.len().saturating_sub(1);
         let (stop, records) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stop_2, records_2) = (stop.clone(), records.clone());
         let drain = std::thread::spawn(move || {
-            pin(cpus - 1);
+            pin(last);
             while !stop_2.load(Ordering::Relaxed) {
                 let mut count = 0;
                 for ring in &mut rings {
@@ -134,13 +89,10 @@ impl Drop for Kernel {
     }
 }
 
-/// Pins the calling thread to a CPU.
+/// Pins the calling thread to a CPU; without that CPU the figures are of any.
 pub fn pin(cpu: usize) {
-    // SAFETY: a zeroed set is a valid empty set; the set lives during the call.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(cpu, &mut set);
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set);
+    if let Err(error) = kernel::pin(cpu) {
+        eprintln!("{error:#}");
     }
 }
 

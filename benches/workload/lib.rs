@@ -1,7 +1,10 @@
-//! What the benches share: seeded workloads, and kernel objects loaded for `BPF_PROG_TEST_RUN`.
+//! What the benches share: seeded workloads, measures, and kernel objects loaded for `BPF_PROG_TEST_RUN`.
 
+pub mod capture;
 pub mod flow;
 pub mod kernel;
+pub mod measure;
+mod shift;
 
 /// A small, seeded generator of numbers (splitmix64): the same everywhere and for ever.
 #[derive(Clone, Debug)]

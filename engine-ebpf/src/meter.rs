@@ -111,7 +111,7 @@ pub fn meter<const GROUPS: u32, F: Frame, S: Slots, K: Sink>(
     let dirty = slot.dirty();
     let ticks = tick(at).wrapping_sub(tick(slot.base));
     let mut fresh = !hit || reopens || ticks >= RUN_IDLE_TICKS;
-    if dirty && (fresh || ticks != 0 || full(slot)) {
+    if dirty && (fresh || ticks != 0 || full(slot, direction(packet))) {
         fresh |= hand_over(slot, &mut core.counters, sink).is_err();
         slot.header.packets = [0, 0];
     }
@@ -158,11 +158,10 @@ pub(crate) const fn direction(packet: &Packet) -> usize {
     (packet.direction & 1) as usize
 }
 
-/// A count of the slot is so high that the next packet could overflow one.
+/// A count of the packet's direction is so high that the next packet could overflow one.
 #[inline(always)]
-fn full(slot: &Delta) -> bool {
-    let [forward, back] = slot.header.packets;
-    (forward | back) >= DELTA_PACKETS_MAX || (slot.volume[0].layer2_octets | slot.volume[1].layer2_octets) >= DELTA_OCTETS_MAX
+fn full(slot: &Delta, way: usize) -> bool {
+    slot.header.packets[way] >= DELTA_PACKETS_MAX || slot.volume[way].layer2_octets >= DELTA_OCTETS_MAX
 }
 
 /// LEDGER-1: the slot leaves with its counts, or they are counted lost.

@@ -30,7 +30,7 @@ pub enum Start {
         /// Offset of the network header.
         offset: u32,
         /// Offset of the sender's MAC, if the link header has one.
-        source_mac: Option<u32>,
+        source_mac: Option<u8>,
     },
 }
 
@@ -53,20 +53,16 @@ pub struct Packet {
     pub payload_octets: u32,
     /// Where the transport payload starts.
     pub payload_offset: u32,
-    /// TCP: offset of the header.
-    pub transport_offset: u32,
     /// TCP sequence number.
     pub sequence: u32,
     /// IP identification of a fragment.
     pub fragment: u32,
-    /// Offset of the target MAC.
-    pub target_mac: u32,
-    /// Offset of the source MAC.
-    pub source_mac: u32,
-    /// Interface the packet came in by; set by whoever called the parser.
-    pub observation_point: u32,
     /// 0: from the key's low address to the high one, 1: back.
     pub direction: u32,
+    /// Interface the packet came in by; set by whoever called the parser.
+    pub observation_point: u32,
+    /// TCP: offset of the header.
+    pub transport_offset: u16,
     /// TCP window.
     pub window: u16,
     /// Outermost VLAN tags.
@@ -87,9 +83,15 @@ pub struct Packet {
     pub stop: u8,
     /// `FRAGMENT_*` of the record.
     pub fragments: u8,
-    /// `LINK_*`: which MACs the frame has.
+    /// `LINK_*`: which MACs the frame has. The target's is at offset 0.
     pub link: u8,
+    /// Offset of the source MAC.
+    pub source_mac: u8,
+    /// Reserved, zero.
+    pub reserved: [u16; 3],
 }
+
+const _: () = assert!(size_of::<Packet>() == 96);
 
 impl Packet {
     /// The flow key.
@@ -109,15 +111,19 @@ impl Packet {
     }
 }
 
-/// Parses a frame. With `vlan_in_key`, IP flows of different outermost VLANs have different keys.
+/// Parses a frame into `packet`. With `vlan_in_key`, IP flows of different outermost VLANs have different keys.
+///
+/// The packet is written in place, field by field, because the kernel side keeps it in a map: values that wait in registers for
+/// the end of parsing would only be spilled.
 ///
 /// # Errors
 /// [`Discard`] when nothing in the frame can be a key.
 #[inline(always)]
-pub fn parse<F: Frame>(frame: &F, start: Start, vlan_in_key: bool) -> Result<Packet, Discard> {
-    let mut packet = Packet { layer2_octets: frame.wire_octets(), ..Packet::default() };
+pub fn parse<F: Frame>(frame: &F, start: Start, vlan_in_key: bool, packet: &mut Packet) -> Result<(), Discard> {
+    clear(packet);
+    packet.layer2_octets = frame.wire_octets();
     let (ethertype, offset) = match start {
-        Start::Ethernet => link::ethernet(frame, &mut packet)?,
+        Start::Ethernet => link::ethernet(frame, packet)?,
         Start::Network { ethertype, offset, source_mac } => {
             if let Some(at) = source_mac {
                 packet.link = LINK_SOURCE;
@@ -126,15 +132,24 @@ pub fn parse<F: Frame>(frame: &F, start: Start, vlan_in_key: bool) -> Result<Pac
             (ethertype, offset)
         }
     };
-    let (ethertype, offset) = link::tags(frame, ethertype, offset, &mut packet);
+    let (ethertype, offset) = link::tags(frame, ethertype, offset, packet);
     let scope = if vlan_in_key && packet.tag_count > 0 { packet.tags[0] & 0x0fff } else { 0 };
     let parsed = match ethertype {
-        network::ETHERTYPE_IPV4 => network::ipv4(frame, offset, scope, &mut packet),
-        network::ETHERTYPE_IPV6 => network::ipv6(frame, offset, scope, &mut packet),
+        network::ETHERTYPE_IPV4 => network::ipv4(frame, offset, scope, packet),
+        network::ETHERTYPE_IPV6 => network::ipv6(frame, offset, scope, packet),
         _ => false,
     };
-    if !parsed {
-        link::as_link_flow(frame, ethertype, offset, &mut packet)?;
+    if parsed { Ok(()) } else { link::as_link_flow(frame, ethertype, offset, packet) }
+}
+
+/// Zeroes what not every frame sets: the words behind the key. Volatile, because a `memset` is a call in BPF.
+#[inline(always)]
+fn clear(packet: &mut Packet) {
+    let words = core::ptr::from_mut(packet).cast::<u64>();
+    let mut i = 5;
+    while i < size_of::<Packet>() / 8 {
+        // SAFETY: the packet is 8-aligned and borrowed mutably, and all-zero is a value of every field.
+        unsafe { words.add(i).write_volatile(0) };
+        i += 1;
     }
-    Ok(packet)
 }

@@ -1,6 +1,6 @@
 //! Time at the edges: the only file that reads clocks, and the text form of times (RFC 3339, UTC).
 //!
-//! Stages never call the clock functions for what they compute about packets: they learn time from records. The clocks here
+//! TIME-1: stages never call the clock functions for what they compute about packets: they learn time from records. The clocks here
 //! serve to tie the monotonic clock to UTC at a Mark, to measure how long the engine took, and to see that threads move.
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};

@@ -2,10 +2,15 @@
 
 pub mod capinfos;
 pub mod conversations;
+pub mod fuzz;
+pub mod kernel;
 pub mod meter;
+pub mod random;
 pub mod reference;
 pub mod replay;
+pub mod rows;
 pub mod tap;
+pub mod traffic;
 
 use std::path::PathBuf;
 

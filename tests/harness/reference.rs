@@ -1,182 +1,129 @@
-//! Rows of the table `flows` against those of `reference/features.py`.
+//! The same frames through the meter compiled natively: its records, octet for octet as the kernel would write them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-    process::Command,
+use std::mem::MaybeUninit;
+
+use auscult_ebpf::{
+    discard::Lost,
+    frame::{Frame, Slice},
+    limit::{SAMPLE_LARGE, SWEEP_SETS_MAX},
+    meter::{self, FlowCache, Sets, Sink, group},
+    parse::{self, Packet, Start},
+    record::{ABI, Core, Delta, Header, Kind, Mark, SWEEP_FLUSH, SWEEP_MARK, SampleHead, Set, SweepArguments, octets_of},
+    settings::{FLAG_VLAN_IN_KEY, Settings},
 };
 
-use anyhow::{Context, Result, ensure};
-use auscult::{config::Config, lake::read::JsonRow};
-use serde_json::Value;
+/// Sets that the sweep program takes at a time.
+const BLOCK: u32 = 16;
 
-/// Columns by which rows are told apart, beside the two ends.
-const KEY: [&str; 8] = ["protocol", "ethertype", "icmp_type", "icmp_code", "is_fragment", "parse_stop", "flow_start", "segment"];
-/// Relative error of real numbers.
-const TOLERANCE: f64 = 1e-9;
+/// The cache in memory.
+struct Memory(Vec<Set>);
 
-/// What was compared.
-#[derive(Clone, Debug, Default)]
-pub struct Tally {
-    /// Captures.
-    pub captures: usize,
-    /// Rows.
-    pub rows: usize,
-    /// Values.
-    pub values: usize,
-    /// Values that were null on both sides.
-    pub nulls: usize,
-    /// Directions whose repeats and reordering are lower bounds.
-    pub lower_bounds: usize,
-    /// Flows of fragments that could have been linked and were not.
-    pub unlinked: usize,
-    /// Columns.
-    pub columns: BTreeSet<String>,
-    /// What the rows have in them, by name.
-    pub traits: BTreeMap<&'static str, usize>,
-}
-
-impl Tally {
-    /// Adds another tally.
-    pub fn add(&mut self, other: Self) {
-        self.captures += other.captures;
-        self.rows += other.rows;
-        self.values += other.values;
-        self.nulls += other.nulls;
-        self.lower_bounds += other.lower_bounds;
-        self.unlinked += other.unlinked;
-        self.columns.extend(other.columns);
-        for (name, rows) in other.traits {
-            *self.traits.entry(name).or_default() += rows;
-        }
+impl Sets for &mut Memory {
+    fn set(&mut self, index: u32) -> Option<&mut Set> {
+        self.0.get_mut(index as usize)
     }
 }
 
-/// Rows that the reference makes of each capture.
-///
-/// # Errors
-/// When Python cannot run it.
-pub fn rows(captures: &[PathBuf], config: &Config) -> Result<Vec<Vec<JsonRow>>> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/features.py");
-    let output = Command::new("python3")
-        .arg("-B")
-        .arg(script)
-        .args(["--site", &config.site])
-        .args(["--idle", &config.biflow.idle_timeout.as_secs().to_string()])
-        .args(["--active", &config.biflow.active_timeout.as_secs().to_string()])
-        .args(captures)
-        .output()
-        .context("cannot run python3; install Python 3.10 or newer")?;
-    ensure!(output.status.success(), "the reference failed: {}", String::from_utf8_lossy(&output.stderr));
-    let mut all = Vec::new();
-    let mut rows = Vec::new();
-    for line in std::str::from_utf8(&output.stdout)?.lines() {
-        if line.is_empty() {
-            all.push(std::mem::take(&mut rows));
-        } else {
-            rows.push(serde_json::from_str(line)?);
-        }
-    }
-    ensure!(all.len() == captures.len(), "the reference answered for {} of {} captures", all.len(), captures.len());
-    Ok(all)
+/// Records one behind the other.
+#[derive(Debug, Default)]
+struct Octets {
+    octets: Vec<u8>,
+    ends: Vec<usize>,
 }
 
-/// Compares the rows of one capture; every difference as `file, flow, column, both values`.
-pub fn compare(file: &Path, ours: &[JsonRow], theirs: &[JsonRow], tally: &mut Tally) -> Vec<String> {
-    let mut differences = Vec::new();
-    let (ours, theirs) = (by_key(ours), by_key(theirs));
-    tally.captures += 1;
-    let keys: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
-    for key in keys {
-        let (a, b) = (ours.get(key).map_or(&[][..], Vec::as_slice), theirs.get(key).map_or(&[][..], Vec::as_slice));
-        if a.len() != b.len() {
-            differences.push(format!("{}, {key}: {} rows, the reference has {}", file.display(), a.len(), b.len()));
-            continue;
+impl Octets {
+    fn append(&mut self, parts: [&[u8]; 2]) {
+        for part in parts {
+            self.octets.extend(part);
         }
-        for (a, b) in a.iter().zip(b) {
-            tally.rows += 1;
-            tally.unlinked += usize::from(a["fragment_of"].is_null() && !b["fragment_of"].is_null());
-            observe(a, tally);
-            tally.lower_bounds +=
-                ["forward", "reverse"].iter().filter(|d| a[&format!("{d}_tcp_sequence_exact")] == false).count();
-            for (column, theirs) in b.iter() {
-                tally.columns.insert(column.clone());
-                tally.values += 1;
-                let ours = a.get(column);
-                tally.nulls += usize::from(theirs.is_null());
-                if !ours.is_some_and(|ours| agree(a, column, ours, theirs)) {
-                    let ours = ours.map_or_else(|| "no such column".to_owned(), Value::to_string);
-                    differences.push(format!("{}, {key}, {column}: {ours}, the reference has {theirs}", file.display()));
-                }
+        self.ends.push(self.octets.len());
+    }
+}
+
+impl Sink for Octets {
+    fn delta(&mut self, delta: &Delta) -> Result<(), Lost> {
+        self.append([octets_of(delta), &[]]);
+        Ok(())
+    }
+
+    fn sample<F: Frame, const N: usize>(&mut self, head: &SampleHead, frame: &F, offset: u32) -> Result<(), Lost> {
+        let mut payload = [MaybeUninit::new(0); N];
+        if !frame.copy::<N>(offset, u32::from(head.length), &mut payload) {
+            return Err(Lost::RingFull);
+        }
+        // SAFETY: every octet was initialised with zero, and `copy` writes initialised octets only.
+        let payload = payload.map(|octet| unsafe { octet.assume_init() });
+        self.append([octets_of(head), payload.get(..usize::from(head.length)).ok_or(Lost::RingFull)?]);
+        Ok(())
+    }
+}
+
+const _: () = assert!(SAMPLE_LARGE <= u16::MAX as usize);
+
+/// The tap of one CPU, natively.
+pub struct NativeTap {
+    settings: Settings,
+    cpu: u16,
+    sets: Memory,
+    core: Box<Core>,
+    records: Octets,
+}
+
+impl NativeTap {
+    /// An empty cache.
+    pub fn new(settings: Settings, cpu: usize) -> Self {
+        let sets = Memory(vec![Set::default(); settings.sets_mask as usize + 1]);
+        Self { settings, cpu: cpu as u16, sets, core: Box::default(), records: Octets::default() }
+    }
+
+    /// Meters a whole frame at a time.
+    pub fn frame(&mut self, at: u64, octets: &[u8]) {
+        let Self { settings, cpu, sets, core, records } = self;
+        let frame = Slice::new(octets, octets.len() as u32);
+        meter::seen(&frame, settings, &mut core.counters);
+        let mut packet = Packet::default();
+        match parse::parse(&frame, Start::Ethernet, settings.has(FLAG_VLAN_IN_KEY), &mut packet) {
+            Ok(()) => {
+                packet.observation_point = settings.observation_point;
+                let mut slots = FlowCache { sets, mask: settings.sets_mask };
+                meter::meter::<{ group::ALL }, _, _, _>(&frame, &packet, at, settings, &mut slots, core, *cpu, records);
+            }
+            Err(reason) => meter::discarded(&frame, reason, &mut core.counters),
+        }
+    }
+
+    /// Does what the sweep program does.
+    pub fn sweep(&mut self, arguments: &SweepArguments) {
+        let Self { cpu, sets, core, records, .. } = self;
+        let SweepArguments { first, count, flags, at, .. } = *arguments;
+        if count != 0 && count <= SWEEP_SETS_MAX {
+            let sets = sets.0.iter_mut().skip(first as usize).take(count.next_multiple_of(BLOCK) as usize);
+            for slot in sets.flatten() {
+                meter::sweep_slot(slot, at, flags & SWEEP_FLUSH != 0, &mut core.counters, records);
             }
         }
+        if flags & SWEEP_MARK != 0 {
+            let header = Header { kind: Kind::Mark as u8, abi: ABI, cpu: *cpu, packets: [0, 0] };
+            let mut mark = Mark { header, at, counters: core.counters, ..Mark::default() };
+            for slot in sets.0.iter().flatten() {
+                let (packets, octets) = meter::resident(slot);
+                mark.resident_packets += packets;
+                mark.resident_octets += octets;
+            }
+            records.append([octets_of(&mark), &[]]);
+        }
     }
-    differences
-}
 
-/// Rows by what tells them apart; of one key in order of `flow_id`.
-fn by_key(rows: &[JsonRow]) -> BTreeMap<String, Vec<&JsonRow>> {
-    let mut map: BTreeMap<String, Vec<&JsonRow>> = BTreeMap::new();
-    for row in rows {
-        let mut ends =
-            ["initiator", "responder"].map(|end| format!("{} {}", row[&format!("{end}_address")], row[&format!("{end}_port")]));
-        ends.sort();
-        let rest = KEY.map(|column| row[column].to_string()).join(" ");
-        map.entry(format!("{} {rest}", ends.join(" "))).or_default().push(row);
+    /// The records since [`NativeTap::forget`], oldest first.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        let Octets { octets, ends } = &self.records;
+        let start = |i: usize| if i == 0 { 0 } else { ends[i - 1] };
+        (0..ends.len()).map(move |i| &octets[start(i)..ends[i]])
     }
-    for rows in map.values_mut() {
-        // The same packets again, after the clock was set back, are another flow of the same id.
-        let order = ["end_reason", "flow_end", "responder_mac", "forward_packets", "first_packet_sizes"];
-        rows.sort_by_cached_key(|row| (row["flow_id"].as_i64(), order.map(|name| row[name].to_string())));
-    }
-    map
-}
 
-fn agree(row: &JsonRow, column: &str, ours: &Value, theirs: &Value) -> bool {
-    if column == "fragment_of" {
-        return theirs.as_array().map_or(ours == theirs, |right| ours.is_null() || right.contains(ours));
-    }
-    let counted = column.strip_suffix("_tcp_retransmitted_packets").or(column.strip_suffix("_tcp_out_of_order_packets"));
-    if let (Some(direction), Some(ours), Some(theirs)) = (counted, ours.as_u64(), theirs.as_u64()) {
-        let exact = row.get(&format!("{direction}_tcp_sequence_exact")).and_then(Value::as_bool);
-        return if exact == Some(true) { ours == theirs } else { exact.is_some() && ours <= theirs };
-    }
-    if let (Value::Number(a), Value::Number(b)) = (ours, theirs)
-        && (a.is_f64() || b.is_f64())
-        && let (Some(a), Some(b)) = (a.as_f64(), b.as_f64())
-    {
-        return (a - b).abs() <= TOLERANCE * b.abs();
-    }
-    ours == theirs
-}
-
-/// Notes what a row has in it.
-fn observe(row: &JsonRow, tally: &mut Tally) {
-    let positive = |what: &str| ["forward", "reverse"].iter().any(|d| row[&format!("{d}_{what}")].as_u64() > Some(0));
-    let has = |what: &str| ["forward", "reverse"].iter().any(|d| !row[&format!("{d}_{what}")].is_null());
-    let traits = [
-        ("ipv4", row["ethertype"] == 2048),
-        ("ipv6", row["ethertype"] == 34525),
-        ("not_ip", row["protocol"].is_null()),
-        ("tcp", has("tcp_control_bits")),
-        ("icmp", !row["icmp_type"].is_null()),
-        ("vlan", has("vlan_id")),
-        ("two_vlans", has("inner_vlan_id")),
-        ("fragments", row["is_fragment"] == true),
-        ("linked_fragments", !row["fragment_of"].is_null()),
-        ("one_sided", row["reverse_packets"] == 0 || row["forward_packets"] == 0),
-        ("retransmissions", positive("tcp_retransmitted_packets")),
-        ("out_of_order", positive("tcp_out_of_order_packets")),
-        ("zero_windows", positive("tcp_zero_window_packets")),
-        ("handshake", !row["handshake_rtt_initiator_nanos"].is_null()),
-        ("no_macs", row["initiator_mac"].is_null()),
-        ("segments", row["segment"].as_u64() > Some(0)),
-        ("idle_timeout", row["end_reason"] == "idle_timeout"),
-        ("end_of_flow_detected", row["end_reason"] == "end_of_flow_detected"),
-        ("forced_end", row["end_reason"] == "forced_end"),
-        ("parse_stop", row["parse_stop"] != "complete"),
-    ];
-    for (name, present) in traits {
-        *tally.traits.entry(name).or_default() += usize::from(present);
+    /// Drops the records.
+    pub fn forget(&mut self) {
+        self.records.octets.clear();
+        self.records.ends.clear();
     }
 }

@@ -1,4 +1,5 @@
 //! A packet socket on a tap interface → the frames as they were on the wire, tag and all.
+#![expect(clippy::disallowed_methods, reason = "a deadline bounds how long a test waits for frames")]
 
 use std::{
     ffi::CString,

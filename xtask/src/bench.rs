@@ -63,6 +63,7 @@ pub fn run(options: &BenchOptions) -> Result<ExitCode> {
     for bench in benches.filter(|bench| options.bench == Bench::All || options.bench == *bench) {
         if bench == Bench::Peers {
             install::install(&[Purpose::Peers])?;
+            process::run(&mut process::cargo(&["build", "--release", "--locked", "--package", "auscult"]))?;
         }
         let name = name_of(bench)?;
         let mut cargo = process::cargo(&["bench", "--locked", "--package", "auscult-benches", "--bench", &name, "--"]);

@@ -1,7 +1,7 @@
-//! `cargo xtask bpf`: sources under `engine-ebpf/` → the committed BPF object and its provenance.
+//! `cargo xtask bpf`: sources under `engine-ebpf/` → the committed BPF objects and their provenance.
 //!
-//! The object is committed so that building the engine takes nothing but stable Rust. Its provenance says which sources and
-//! which tools it came from; `--check` fails when either no longer tells the truth.
+//! The objects are committed so that building engine and benches takes nothing but stable Rust. Their provenance says which
+//! sources and which tools they came from; `--check` fails when either no longer tells the truth.
 
 mod image;
 mod provenance;
@@ -19,20 +19,28 @@ use image::Image;
 use provenance::Provenance;
 use toolchain::Toolchain;
 
-/// The package the object is built from, the binary in it, the profile it is built with.
+/// The package the objects are built from, the binaries in it, the profile they are built with.
 const PACKAGE: &str = "auscult-ebpf";
-const BINARY: &str = "auscult-tap";
+/// What the engine loads.
+const TAP: &str = "auscult-tap";
+/// What only `cargo xtask bench kernel` loads.
+const BENCH: &str = "auscult-bench";
+const BINARIES: [&str; 2] = [TAP, BENCH];
 const PROFILE: &str = "bpf";
 const TARGET: &str = "bpfel-unknown-none";
-/// Where the committed object and its provenance are.
+/// Where the committed objects and their provenance are.
 const FOLDER: &str = "engine-ebpf/object";
-const OBJECT: &str = "auscult-tap.bpf.o";
 const PROVENANCE: &str = "provenance.toml";
 
-/// What to do with the object.
+/// The file of a binary's object.
+fn file_of(binary: &str) -> String {
+    format!("{binary}.bpf.o")
+}
+
+/// What to do with the objects.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Changes nothing; fails when the committed object is not what its sources make
+    /// Changes nothing; fails when a committed object is not what its sources make
     #[arg(long)]
     check: bool,
 }
@@ -40,15 +48,15 @@ pub struct Options {
 /// What a check found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The committed object is what its sources make.
+    /// The committed objects are what their sources make.
     Current,
-    /// Sources and provenance agree, but the object could not be built again here.
+    /// Sources and provenance agree, but the objects could not be built again here.
     NotRebuilt(String),
-    /// The committed object is not what its sources make.
+    /// A committed object is not what its sources make.
     Stale(String),
 }
 
-/// Builds the object into the repository, or checks the one that is there.
+/// Builds the objects into the repository, or checks those that are there.
 pub fn run(options: &Options) -> Result<ExitCode> {
     if options.check {
         return Ok(match check()? {
@@ -67,100 +75,114 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let built = build(&toolchain)?;
     let folder = workspace::root().join(FOLDER);
     fs::create_dir_all(&folder)?;
-    for name in [OBJECT, PROVENANCE] {
+    for name in BINARIES.map(file_of).iter().map(String::as_str).chain([PROVENANCE]) {
         fs::copy(built.join(name), folder.join(name)).with_context(|| format!("cannot write {FOLDER}/{name}"))?;
+        println!("wrote {FOLDER}/{name}");
     }
-    println!("wrote {FOLDER}/{OBJECT} and {FOLDER}/{PROVENANCE}");
-    report(&fs::read(folder.join(OBJECT))?)?;
+    for binary in BINARIES {
+        report(binary, &fs::read(folder.join(file_of(binary)))?)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Holds the committed object against its provenance, its sources and a rebuild.
+/// Holds the committed objects against their provenance, their sources and a rebuild.
 pub fn check() -> Result<Verdict> {
     let folder = workspace::root().join(FOLDER);
     let stale = |what: String| Ok(Verdict::Stale(format!("{what}; run `cargo xtask bpf` and commit {FOLDER}")));
-    let Ok(committed) = fs::read(folder.join(OBJECT)) else { return stale(format!("there is no {FOLDER}/{OBJECT}")) };
     let provenance = match Provenance::read(&folder.join(PROVENANCE)) {
         Ok(provenance) => provenance,
         Err(error) => return stale(format!("{error:#}")),
     };
-    if provenance.object.sha256 != provenance::sha256(&committed) {
-        return stale("the committed object is not the one its provenance speaks of".into());
-    }
     if provenance.source.sha256 != provenance::source_hash()? {
-        return stale("the sources have changed since the object was built".into());
+        return stale("the sources have changed since the objects were built".into());
     }
-    println!("the object's provenance names these sources");
-    report(&committed)?;
+    let mut committed = Vec::new();
+    for binary in BINARIES {
+        let file = file_of(binary);
+        let Ok(bytes) = fs::read(folder.join(&file)) else { return stale(format!("there is no {FOLDER}/{file}")) };
+        if provenance.hash_of(&file) != Some(&provenance::sha256(&bytes)) {
+            return stale(format!("{FOLDER}/{file} is not the object its provenance speaks of"));
+        }
+        report(binary, &bytes)?;
+        committed.push((file, bytes));
+    }
+    println!("the objects' provenance names these sources");
     let toolchain = match Toolchain::find() {
         Ok(toolchain) => toolchain,
         Err(reason) => return Ok(Verdict::NotRebuilt(reason)),
     };
-    let rebuilt = fs::read(build(&toolchain)?.join(OBJECT))?;
-    if rebuilt == committed {
-        println!("the rebuilt object is the committed one, byte for byte");
-        return Ok(Verdict::Current);
-    }
-    let differing = Image::read(&committed)?.differing_sections(&Image::read(&rebuilt)?);
+    let built = build(&toolchain)?;
     let versions = toolchain.versions()?;
-    if provenance.tools != versions {
-        println!("other tools built the committed object; sections that differ: {}", differing.join(" "));
-        println!("  committed: {}\n  here:      {}", provenance.tools, versions);
-        return Ok(Verdict::Current);
+    for (file, committed) in &committed {
+        let rebuilt = fs::read(built.join(file))?;
+        if rebuilt == *committed {
+            println!("{file}: the rebuilt object is the committed one, byte for byte");
+            continue;
+        }
+        let differing = Image::read(committed)?.differing_sections(&Image::read(&rebuilt)?);
+        if provenance.tools != versions {
+            println!("{file}: other tools built the committed object; sections that differ: {}", differing.join(" "));
+            println!("  committed: {}\n  here:      {}", provenance.tools, versions);
+        } else if differing.is_empty() {
+            println!("{file}: the rebuilt object differs in names only, not in code, data or maps");
+        } else {
+            return stale(format!("{file}: the same tools build other code from these sources, in {}", differing.join(" ")));
+        }
     }
-    if differing.is_empty() {
-        println!("the rebuilt object differs in names only, not in code, data or maps");
-        return Ok(Verdict::Current);
-    }
-    stale(format!("the same tools build other code from these sources, in {}", differing.join(" ")))
+    Ok(Verdict::Current)
 }
 
-/// The object that the last build here left, if these are still the sources it was built from.
+/// The engine's object that the last build here left, if these are still the sources it was built from.
 pub fn rebuilt() -> Option<PathBuf> {
     let folder = build_folder();
     let provenance = Provenance::read(&folder.join(PROVENANCE)).ok()?;
     let is_current = provenance::source_hash().is_ok_and(|hash| hash == provenance.source.sha256);
-    Some(folder.join(OBJECT)).filter(|object| is_current && object.is_file())
+    Some(folder.join(file_of(TAP))).filter(|object| is_current && object.is_file())
 }
 
 fn build_folder() -> PathBuf {
     workspace::target().join("bpf")
 }
 
-/// Builds the object and its provenance into the build folder, which it returns.
+/// Builds the objects and their provenance into the build folder, which it returns.
 fn build(toolchain: &Toolchain) -> Result<PathBuf> {
-    println!("building the BPF object with {}", toolchain.name());
+    println!("building the BPF objects with {}", toolchain.name());
     let folder = build_folder();
     let mut cargo = toolchain.cargo();
-    cargo.args(["build", "--locked", "--profile", PROFILE, "--target", TARGET]);
-    cargo.args(["--package", PACKAGE, "--bin", BINARY, "--features", "bpf"]);
+    cargo.args(["build", "--locked", "--profile", PROFILE, "--target", TARGET, "--package", PACKAGE, "--features", "bpf"]);
+    cargo.args(BINARIES.iter().flat_map(|binary| ["--bin", binary]));
     process::run(cargo.arg("--target-dir").arg(&folder))?;
-    let linked = folder.join(TARGET).join(PROFILE).join(BINARY);
-    ensure!(linked.is_file(), "the build left no {}", linked.display());
-    let object = folder.join(OBJECT);
-    // Debugging sections hold nothing the kernel reads: BTF is what stays.
-    process::run(process::command(&toolchain.strip).arg("--strip-debug").arg("-o").arg(&object).arg(&linked))?;
-    let bytes = fs::read(&object)?;
-    ensure_no_machine_path(&bytes)?;
-    Provenance::of(&bytes, toolchain)?.write(&folder.join(PROVENANCE))?;
+    let mut objects = Vec::new();
+    for binary in BINARIES {
+        let linked = folder.join(TARGET).join(PROFILE).join(binary);
+        ensure!(linked.is_file(), "the build left no {}", linked.display());
+        let file = file_of(binary);
+        // Debugging sections hold nothing the kernel reads: BTF is what stays.
+        let mut strip = process::command(&toolchain.strip);
+        process::run(strip.arg("--strip-debug").arg("-o").arg(folder.join(&file)).arg(&linked))?;
+        let bytes = fs::read(folder.join(&file))?;
+        ensure_no_machine_path(&file, &bytes)?;
+        objects.push((file, bytes));
+    }
+    Provenance::of(&objects, toolchain)?.write(&folder.join(PROVENANCE))?;
     Ok(folder)
 }
 
 /// An object that names a folder of this machine would not be the same elsewhere.
-fn ensure_no_machine_path(object: &[u8]) -> Result<()> {
+fn ensure_no_machine_path(file: &str, object: &[u8]) -> Result<()> {
     let folders = [Some(workspace::root()), Some(workspace::target()), workspace::cargo_home()];
     for folder in folders.iter().flatten().map(PathBuf::as_path).filter(|folder| *folder != Path::new("/")) {
         let name = folder.as_os_str().as_encoded_bytes();
         let found = object.windows(name.len()).any(|window| window == name);
-        ensure!(!found, "the object names {}: a path is not remapped", folder.display());
+        ensure!(!found, "{file} names {}: a path is not remapped", folder.display());
     }
     Ok(())
 }
 
 /// Shows what each program takes: instructions, and as root what the kernel's verifier says about it.
-fn report(object: &[u8]) -> Result<()> {
+fn report(binary: &str, object: &[u8]) -> Result<()> {
     let image = Image::read(object)?;
-    println!("{OBJECT}: {} bytes, BTF {} bytes", object.len(), image.size_of(".BTF"));
+    println!("{}: {} bytes, BTF {} bytes", file_of(binary), object.len(), image.size_of(".BTF"));
     for (name, size) in image.code_sections() {
         println!("  section {name}: {} instructions", size / 8);
     }

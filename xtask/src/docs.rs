@@ -1,7 +1,7 @@
 //! `cargo xtask docs`: writes the tables between `<!-- generated: NAME -->` and `<!-- end: NAME -->` again.
 //!
-//! Tables of `xtask` itself are rendered here. Tables of the engine (metrics, columns, configuration) come from the engine,
-//! which prints one as Markdown for `auscult reference NAME`; so `xtask` never has to be built with it.
+//! Tables of `xtask` itself are rendered here. References of the engine (metrics, configuration, columns) come from the engine,
+//! which prints each as Markdown by a command of its own; so `xtask` never has to be built with it.
 
 use std::fs;
 use std::process::ExitCode;
@@ -24,9 +24,8 @@ pub struct Options {
 enum Source {
     /// A function here.
     Own(fn() -> String),
-    /// The engine: `auscult reference NAME`.
-    #[expect(dead_code, reason = "the engine prints its first table with the lake's schema; its row goes into TABLES then")]
-    Engine,
+    /// The engine: what `auscult COMMAND` prints.
+    Engine(&'static str),
 }
 
 /// A generated table: its name in the markers, the document it stands in, its source.
@@ -37,7 +36,12 @@ struct Table {
 }
 
 /// Every generated table.
-const TABLES: &[Table] = &[Table { name: "xtask", document: "README.md", source: Source::Own(commands) }];
+const TABLES: &[Table] = &[
+    Table { name: "xtask", document: "README.md", source: Source::Own(commands) },
+    Table { name: "metrics", document: "engine/reference/metrics.md", source: Source::Engine("metrics-table") },
+    Table { name: "configuration", document: "engine/reference/configuration.md", source: Source::Engine("config-table") },
+    Table { name: "dictionary", document: "engine/reference/dictionary.md", source: Source::Engine("dictionary") },
+];
 
 /// Writes every table again, or checks that none would change.
 pub fn run(options: &Options) -> Result<ExitCode> {
@@ -67,9 +71,9 @@ pub fn stale_tables() -> Result<Vec<(&'static str, &'static str)>> {
 fn render(table: &Table) -> Result<String> {
     match table.source {
         Source::Own(rows) => Ok(rows()),
-        Source::Engine => {
+        Source::Engine(command) => {
             let engine = ["run", "--quiet", "--release", "--locked", "--package", "auscult", "--bin", "auscult", "--"];
-            process::output(process::cargo(&engine).args(["reference", table.name])).map(|rows| rows + "\n")
+            process::output(process::cargo(&engine).arg(command)).map(|rows| rows + "\n")
         }
     }
 }

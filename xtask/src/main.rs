@@ -34,10 +34,10 @@ enum Command {
     Demo(demo::Options),
     /// Runs everything CI runs, in order, and stops at the first failure
     Test(test::Options),
-    /// Builds the BPF object and its provenance
+    /// Builds the BPF objects and their provenance
     ///
-    /// With `--check`, builds it elsewhere and fails when the committed object is stale; prints the instruction count,
-    /// verifier work and stack use of every program in it.
+    /// With `--check`, builds them elsewhere and fails when a committed object is stale; prints the instruction count,
+    /// verifier work and stack use of every program in them.
     Bpf(bpf::Options),
     /// Runs a bench: kernel, biflow, lake, pipeline, peers or all
     Bench(bench::BenchOptions),

@@ -54,10 +54,10 @@ const STEPS: &[(&str, Step)] = &[
     ("format", |_| cargo(&["fmt", "--all", "--check"])),
     ("tidy", |_| Ok(if tidy::run()? == ExitCode::SUCCESS { Outcome::Passed } else { Outcome::Failed("see above".into()) })),
     ("clippy", |_| cargo(&["clippy", "--release", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])),
-    ("bpf object", bpf_object),
+    ("bpf objects", bpf_objects),
     ("build", |_| cargo(&["build", "--release", "--locked", "--workspace", "--bins"])),
-    ("tests", tests),
     ("doc tests", doc_tests),
+    ("tests", tests),
     ("documentation", documentation),
     ("generated tables", |_| {
         let current = docs::run(&docs::Options { check: true })? == ExitCode::SUCCESS;
@@ -129,7 +129,7 @@ fn install(course: &mut Course) -> Result<Outcome> {
     }
 }
 
-fn bpf_object(_: &mut Course) -> Result<Outcome> {
+fn bpf_objects(_: &mut Course) -> Result<Outcome> {
     Ok(match bpf::check()? {
         bpf::Verdict::Current => Outcome::Passed,
         bpf::Verdict::NotRebuilt(reason) => Outcome::Skipped(reason),
@@ -141,7 +141,10 @@ fn tests(course: &mut Course) -> Result<Outcome> {
     let mut command = if workspace::find_tool("cargo-nextest").is_some() {
         process::cargo(&["nextest", "run", "--release", "--locked", "--workspace", "--no-tests=pass"])
     } else {
-        process::cargo(&["test", "--release", "--locked", "--workspace", "--all-targets", "--no-fail-fast"])
+        // Without groups of tests, live ones take turns only if all do. Benches are no tests, whatever `--all-targets` thinks.
+        let mut cargo = process::cargo(&["test", "--release", "--locked", "--workspace", "--tests", "--no-fail-fast"]);
+        cargo.env("RUST_TEST_THREADS", "1");
+        cargo
     };
     run_suites(course, &mut command)
 }
@@ -202,8 +205,10 @@ fn count_of(line: &str, word: &str) -> Option<u64> {
 }
 
 fn documentation(_: &mut Course) -> Result<Outcome> {
-    let arguments = ["doc", "--release", "--locked", "--workspace", "--no-deps"];
-    process::run(process::cargo(&arguments).env("RUSTDOCFLAGS", "-D warnings")).map(|()| Outcome::Passed)
+    // With private items: these pages are for those who work on the code, and every link in it is checked.
+    let arguments = ["doc", "--release", "--locked", "--workspace", "--no-deps", "--document-private-items"];
+    let flags = "-D warnings -A rustdoc::private-intra-doc-links";
+    process::run(process::cargo(&arguments).env("RUSTDOCFLAGS", flags)).map(|()| Outcome::Passed)
 }
 
 fn licences(course: &mut Course) -> Result<Outcome> {

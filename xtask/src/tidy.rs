@@ -2,6 +2,7 @@
 //!
 //! Each violation says where, what, and what to do. Rules look at the files git knows or would add, never at what a build made.
 
+mod law;
 mod place;
 mod rule;
 mod source;
@@ -65,6 +66,7 @@ fn check(documents: &[Document], others: &[String]) -> Vec<Violation> {
             place::clocks(&source, &mut violations);
         }
     }
+    law::citations(documents, &mut violations);
     testdata::dead(documents, others, &mut violations);
     violations.sort_by(|one, other| (&one.path, one.line).cmp(&(&other.path, other.line)));
     violations

@@ -66,6 +66,13 @@ fn bounded<const N: usize>(length: u32) -> u32 {
     }
 }
 
+/// Whether a header that is not in the linear part can be elsewhere in the frame: drivers split headers from payload, or leave
+/// little more than the link header in the linear part.
+#[inline(always)]
+fn lies_within<const N: usize>(offset: u32, octets: u32) -> bool {
+    offset <= HEADER_OFFSET_MAX && offset + N as u32 <= octets
+}
+
 /// A frame at an XDP hook. `FRAGS`: it may have parts behind the linear one.
 pub struct XdpFrame<const FRAGS: bool> {
     context: *mut xdp_md,
@@ -102,7 +109,14 @@ impl<const FRAGS: bool> XdpFrame<FRAGS> {
 impl<const FRAGS: bool> Frame for XdpFrame<FRAGS> {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        self.linear.header(offset)
+        let near = self.linear.header(offset);
+        if !FRAGS || near.is_some() || !lies_within::<N>(offset, self.octets) {
+            return near;
+        }
+        let mut octets = [0; N];
+        // SAFETY: the helper checks the packet's bounds; `octets` has room for `N`.
+        let result = unsafe { bpf_xdp_load_bytes(self.context, offset, octets.as_mut_ptr().cast(), N as u32) };
+        if result == 0 { Some(octets) } else { None }
     }
 
     #[inline(always)]
@@ -158,7 +172,14 @@ impl TcxFrame {
 impl Frame for TcxFrame {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        self.linear.header(offset)
+        let near = self.linear.header(offset);
+        if near.is_some() || !lies_within::<N>(offset, self.octets) {
+            return near;
+        }
+        let mut octets = [0; N];
+        // SAFETY: the helper checks the packet's bounds; `octets` has room for `N`.
+        let result = unsafe { bpf_skb_load_bytes(self.context.cast(), offset, octets.as_mut_ptr().cast(), N as u32) };
+        if result == 0 { Some(octets) } else { None }
     }
 
     #[inline(always)]

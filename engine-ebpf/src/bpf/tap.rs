@@ -24,10 +24,9 @@ pub fn meter_frame<const GROUPS: u32, F: Frame, S: Slots>(
     meter::seen(frame, settings, &mut core.counters);
     // SAFETY: no arguments.
     let cpu = unsafe { bpf_get_smp_processor_id() };
-    match parse::parse(frame, Start::Ethernet, settings.has(FLAG_VLAN_IN_KEY)) {
-        Ok(parsed) => {
-            let Some(packet) = map::packet() else { return };
-            *packet = parsed;
+    let Some(packet) = map::packet() else { return };
+    match parse::parse(frame, Start::Ethernet, settings.has(FLAG_VLAN_IN_KEY), packet) {
+        Ok(()) => {
             packet.observation_point = settings.observation_point;
             adjust(packet);
             let packet = core::hint::black_box(packet);

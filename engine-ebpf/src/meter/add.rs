@@ -168,9 +168,9 @@ fn sizes(volume: &mut Volume, packet: &Packet, size: u16, count: u16) {
 #[inline(always)]
 fn first_of_direction<F: Frame>(frame: &F, packet: &Packet, slot: &mut Delta, way: usize) {
     let link = &mut slot.link[way];
-    let both = if packet.link & LINK_TARGET != 0 { frame.read::<6>(packet.target_mac) } else { None };
+    let both = if packet.link & LINK_TARGET != 0 { frame.read::<6>(0) } else { None };
     link.target = both.unwrap_or_default();
-    let source = if packet.link & LINK_SOURCE != 0 { frame.read::<6>(packet.source_mac) } else { None };
+    let source = if packet.link & LINK_SOURCE != 0 { frame.read::<6>(packet.source_mac.into()) } else { None };
     link.source = source.unwrap_or_default();
     if source.is_some() {
         slot.flags |= DELTA_HAS_MACS;
@@ -268,7 +268,7 @@ fn opening<F: Frame>(frame: &F, packet: &Packet, since: u32, stack: &mut Stack) 
     stack.syn_at = since;
     stack.window = packet.window;
     let end = packet.payload_offset;
-    let mut at = frame.blur(packet.transport_offset + 20);
+    let mut at = frame.blur(u32::from(packet.transport_offset) + 20);
     let mut options = 0;
     let mut shift = 0;
     for _ in 0..TCP_OPTIONS_MAX {

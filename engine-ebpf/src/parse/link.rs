@@ -22,7 +22,6 @@ const fn is_vlan(ethertype: u16) -> bool {
 pub fn ethernet<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(u16, u32), Discard> {
     let header = frame.read::<14>(0).ok_or(Discard::FrameTooShort)?;
     packet.link = LINK_TARGET | LINK_SOURCE;
-    packet.target_mac = 0;
     packet.source_mac = 6;
     Ok((u16::from_be_bytes([header[12], header[13]]), ETHERNET_OCTETS))
 }
@@ -67,8 +66,8 @@ pub fn as_link_flow<F: Frame>(frame: &F, ethertype: u16, offset: u32, packet: &m
     if packet.link & LINK_SOURCE == 0 {
         return Err(if packet.stop == 0 { Discard::NotIp } else { Discard::FrameTooShort });
     }
-    let source = mac(frame, packet.source_mac).ok_or(Discard::FrameTooShort)?;
-    let target = if packet.link & LINK_TARGET == 0 { 0 } else { mac(frame, packet.target_mac).ok_or(Discard::FrameTooShort)? };
+    let source = mac(frame, packet.source_mac.into()).ok_or(Discard::FrameTooShort)?;
+    let target = if packet.link & LINK_TARGET == 0 { 0 } else { mac(frame, 0).ok_or(Discard::FrameTooShort)? };
     let (mut scope, mut ports) = (ethertype, 0);
     let mut header = offset;
     if ethertype < ETHERTYPE_MIN && packet.stop == 0 {

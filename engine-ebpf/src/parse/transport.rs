@@ -44,7 +44,7 @@ fn tcp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
     packet.sequence = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
     packet.control_bits = header[13];
     packet.window = u16::from_be_bytes([header[14], header[15]]);
-    packet.transport_offset = inner.offset;
+    packet.transport_offset = inner.offset as u16;
     keyed(packet, inner, u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]]));
     payload(packet, inner.offset + header_octets, inner.octets - header_octets);
 }

@@ -96,8 +96,6 @@ pub fn community_id_text(octets: &[u8; 20]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "literals in tests")]
-
     use std::net::IpAddr;
 
     use super::*;

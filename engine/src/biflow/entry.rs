@@ -161,13 +161,13 @@ impl Entry {
         for d in 0..2 {
             if delta.header.packets[d] > 0 {
                 self.side[d].merge(ring, delta, d);
-                last = last.max(delta.volume[d].last);
+                last = last.max(delta.volume[d].last).max(delta.volume[d].first);
             } else if delta.flags & DELTA_CONTINUES == 0 {
                 self.side[d].sequence.restart(ring);
             }
         }
         self.start = if self.segment == 0 { self.start.min(delta.base) } else { self.start };
-        self.last = self.last.max(delta.base + u64::from(last));
+        self.last = self.last.max(delta.base.saturating_add(last.into()));
         self.stop = self.stop.max(delta.stop);
         self.merge_first_packets(delta);
         if delta.key.protocol == 6 {
@@ -192,7 +192,7 @@ impl Entry {
                 self.flags |= RST;
             }
             if stack.syn > 0 && stack.seen & (SEEN_SYN | SEEN_SYN_ACK) == SEEN_SYN {
-                let at = delta.base + u64::from(stack.syn_at);
+                let at = delta.base.saturating_add(stack.syn_at.into());
                 // Of SYNs of one time that of direction 0 counts, whatever came first.
                 let earlier = (at, d == 1) < (self.opened_at, self.flags & OPENED_BY != 0);
                 if self.flags & OPENED == 0 || earlier {
@@ -210,7 +210,7 @@ impl Entry {
             return;
         }
         for i in usize::from(delta.first_sent)..usize::from(delta.first_count).min(FIRST_PACKETS) {
-            let at = delta.base + u64::from(delta.first_at[i]);
+            let at = delta.base.saturating_add(delta.first_at[i].into());
             let count = usize::from(self.first_count);
             let in_order = count == 0 || self.first_at[count - 1] <= at;
             let place = if in_order { count } else { self.first_at[..count].partition_point(|other| *other <= at) };

@@ -74,6 +74,7 @@ impl SideState {
 
     /// Adds direction `d` of a delta, which has packets in it.
     #[inline]
+    // MERGE-1: the functions below and `sequence.rs` hold one rule for every field of a delta.
     pub(super) fn merge(&mut self, ring: Ring, delta: &Delta, d: usize) {
         let (volume, stack) = (&delta.volume[d], &delta.stack[d]);
         let packets = delta.header.packets[d];
@@ -104,7 +105,9 @@ impl SideState {
     /// Joins the delta's span of time to the one covered so far; whether it lies at or behind its end.
     fn merge_times(&mut self, delta: &Delta, d: usize) -> bool {
         let volume = &delta.volume[d];
-        let (first, last) = (delta.base + u64::from(volume.first), delta.base + u64::from(volume.last));
+        // A record that contradicts itself may count wrong, but nothing here may overflow by it.
+        let first = delta.base.saturating_add(volume.first.into());
+        let last = delta.base.saturating_add(volume.last.max(volume.first).into());
         if delta.header.packets[d] > 1 {
             let known = self.packets > 1;
             let (min, max) = (u64::from(volume.interval_min), u64::from(volume.interval_max));
@@ -171,7 +174,7 @@ impl SideState {
         self.rst += u32::from(stack.rst);
         self.zero_windows += u32::from(stack.zero_windows);
         if stack.seen & SEEN_SYN != 0 && stack.syn > 0 {
-            let at = base + u64::from(stack.syn_at);
+            let at = base.saturating_add(stack.syn_at.into());
             if !self.is(HAS_SYN) || at < self.syn_at {
                 self.flags = self.flags & !SYN_IS_ACK | HAS_SYN;
                 if stack.seen & SEEN_SYN_ACK != 0 {
@@ -182,7 +185,7 @@ impl SideState {
             }
         }
         if stack.seen & SEEN_ACK != 0 {
-            let at = base + u64::from(stack.ack_at);
+            let at = base.saturating_add(stack.ack_at.into());
             self.ack_at = if self.is(HAS_ACK) { self.ack_at.min(at) } else { at };
             self.flags |= HAS_ACK;
         }

@@ -78,6 +78,7 @@ impl Sink for MemorySink {
         if !frame.copy::<SAMPLE_LARGE>(offset, length as u32, into) {
             return Err(Lost::RingFull);
         }
+        // PRIVACY-1: lent, then zeroed.
         self.samples.take(head, &self.scratch[..length]);
         self.scratch[..length].fill(0);
         Ok(())
@@ -127,8 +128,9 @@ impl NativeMeter {
     pub fn frame(&mut self, at: u64, frame: &Slice<'_>, start: Start, interface: u32) -> Result<(), Gone> {
         let at = self.advance(at)?;
         meter::seen(frame, &self.settings, &mut self.core.counters);
-        match parse::parse(frame, start, self.settings.has(FLAG_VLAN_IN_KEY)) {
-            Ok(mut packet) => {
+        let mut packet = Packet::default();
+        match parse::parse(frame, start, self.settings.has(FLAG_VLAN_IN_KEY), &mut packet) {
+            Ok(()) => {
                 packet.observation_point = interface;
                 self.packet(frame, &packet, at);
             }

@@ -71,6 +71,7 @@ impl Batches {
 
     /// Sends what is open, then the Mark. `bad` is what could not be read of the ring.
     pub fn mark(&mut self, mark: &Mark, utc_offset: i64, bad: Count) -> Result<(), Gone> {
+        // LEDGER-3: what the counters include is sent before the Mark that closes the span.
         self.flush()?;
         let mut ledger = Ledger::at_mark(mark, self.metered);
         ledger.user_lost[UserLost::BadRecord as usize] = bad;

@@ -133,6 +133,7 @@ fn play(
     limit: u64,
     progress: &Progress,
 ) -> Result<Played, LabError> {
+    #[expect(clippy::disallowed_methods, reason = "frames are played at the scene's pace; their times are the scene's own")]
     let begin = Instant::now();
     let mut batch: Vec<SceneFrame> = Vec::with_capacity(BATCH_FRAMES);
     let send = |batch: &mut Vec<SceneFrame>| {

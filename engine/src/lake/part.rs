@@ -76,6 +76,7 @@ impl Part {
         finished
     }
 
+    /// LAKE-1: whole and on disk first, then visible.
     fn complete(&mut self, id: &str) -> Result<Finished> {
         let rows = self.file.finish()?.file_metadata().num_rows();
         let path = self.directory.join(format!("{id}.parquet"));

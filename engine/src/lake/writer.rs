@@ -1,6 +1,6 @@
 //! Batches of rows into files: filed by hour, cut by rows and record time, named after their content.
 //!
-//! The cut depends on the rows and watermarks alone, so the same batches give the same files.
+//! LAKE-2: the cut depends on the rows and watermarks alone, so the same batches give the same files.
 
 use std::{
     collections::{BTreeMap, HashSet},

@@ -105,7 +105,7 @@ impl Reading {
                 Ok(Some(frame)) => frame,
                 Ok(None) => break,
                 Err(fault) => {
-                    tracing::error!("{fault}");
+                    tracing::debug!("{fault}");
                     self.faults.push(fault);
                     continue;
                 }

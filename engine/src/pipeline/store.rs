@@ -115,8 +115,8 @@ impl Store {
         let Some(telemetry) = &self.watched.telemetry else { return };
         let known = || self.statistics.iter().flatten();
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        telemetry.set(Metric::BiflowLiveFlows, &[], signed(known().map(|s| s.live as u64).sum()));
-        telemetry.set(Metric::BiflowTableBytes, &[], signed(known().map(|s| s.memory_bytes as u64).sum()));
+        telemetry.set(Metric::BiflowLiveFlows, &[], signed(known().map(|s| s.live).sum()));
+        telemetry.set(Metric::BiflowTableBytes, &[], signed(known().map(|s| s.memory_bytes).sum()));
         telemetry.follow(Metric::BiflowDeltas, &[], known().map(|s| s.deltas).sum());
         for (position, reason) in FlowEndReason::ALL.iter().enumerate() {
             let exported = known().map(|s| s.exported[position]).sum();

@@ -1,4 +1,4 @@
-//! Where the committed object came from: its hash, its sources' hash, the tools, the flags, what is in it.
+//! Where the committed objects came from: their sources' hash, the tools, the flags; of each its hash and what is in it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,37 +10,37 @@ use sha2::{Digest, Sha256};
 
 use super::image::{Image, MapSize};
 use super::toolchain::{FLAGS, Toolchain, Versions};
-use super::{OBJECT, PACKAGE, PROFILE, TARGET};
+use super::{PACKAGE, PROFILE, TARGET};
 use crate::workspace;
 
 const HEADER: &str = "# Written by `cargo xtask bpf`; `cargo xtask bpf --check` holds it against the sources.\n\n";
 
-/// The origin of an object.
+/// The origin of the objects, which are built together.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
-    /// The object itself.
-    pub object: ObjectHash,
-    /// What it was built from.
+    /// What they were built from.
     pub source: SourceHash,
-    /// What it was built with.
+    /// What they were built with.
     pub tools: Versions,
-    /// How it was built.
+    /// How they were built.
     pub build: Build,
-    /// Instructions by section.
-    pub instructions: BTreeMap<String, usize>,
-    /// Its maps.
-    pub maps: BTreeMap<String, MapSize>,
+    /// The objects themselves.
+    pub object: Vec<BuiltObject>,
 }
 
-/// The object itself.
+/// One object.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ObjectHash {
+pub struct BuiltObject {
     file: String,
     /// SHA-256, hexadecimal.
-    pub sha256: String,
+    sha256: String,
     bytes: usize,
+    /// Instructions by section.
+    instructions: BTreeMap<String, usize>,
+    /// Its maps.
+    maps: BTreeMap<String, MapSize>,
 }
 
 /// What an object was built from.
@@ -61,11 +61,9 @@ pub struct Build {
 }
 
 impl Provenance {
-    /// The provenance of an object that was just built from the sources here.
-    pub fn of(object: &[u8], toolchain: &Toolchain) -> Result<Self> {
-        let image = Image::read(object)?;
+    /// The provenance of objects (file name, bytes) that were just built from the sources here.
+    pub fn of(objects: &[(String, Vec<u8>)], toolchain: &Toolchain) -> Result<Self> {
         Ok(Self {
-            object: ObjectHash { file: OBJECT.into(), sha256: sha256(object), bytes: object.len() },
             source: SourceHash { sha256: source_hash()? },
             tools: toolchain.versions()?,
             build: Build {
@@ -73,9 +71,13 @@ impl Provenance {
                 profile: PROFILE.into(),
                 rustflags: FLAGS.iter().map(ToString::to_string).collect(),
             },
-            instructions: image.code_sections().map(|(name, size)| (name.to_owned(), size / 8)).collect(),
-            maps: image.maps,
+            object: objects.iter().map(|(file, bytes)| BuiltObject::of(file, bytes)).collect::<Result<_>>()?,
         })
+    }
+
+    /// The hash of the object with that file name.
+    pub fn hash_of(&self, file: &str) -> Option<&String> {
+        self.object.iter().find(|object| object.file == file).map(|object| &object.sha256)
     }
 
     /// Reads it.
@@ -87,6 +89,19 @@ impl Provenance {
     /// Writes it.
     pub fn write(&self, path: &Path) -> Result<()> {
         fs::write(path, HEADER.to_owned() + &toml::to_string(self)?).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+impl BuiltObject {
+    fn of(file: &str, bytes: &[u8]) -> Result<Self> {
+        let image = Image::read(bytes)?;
+        Ok(Self {
+            file: file.into(),
+            sha256: sha256(bytes),
+            bytes: bytes.len(),
+            instructions: image.code_sections().map(|(name, size)| (name.to_owned(), size / 8)).collect(),
+            maps: image.maps,
+        })
     }
 }
 

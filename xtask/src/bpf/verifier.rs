@@ -53,6 +53,7 @@ pub fn verify(bytes: &[u8]) -> Result<Vec<Verified>> {
         counts.push((name.to_owned(), load(name, program)?));
     }
     let mut object = Object::parse(bytes).context("aya cannot read the object")?;
+    let types = load_types(&mut object)?;
     let mut maps = Vec::new();
     for (name, map) in ebpf.maps() {
         let parsed = object.maps.get(name).with_context(|| format!("no map `{name}` in the object"))?;
@@ -65,7 +66,8 @@ pub fn verify(bytes: &[u8]) -> Result<Vec<Verified>> {
     for (name, verified) in counts {
         let program = object.programs.get(&name).with_context(|| format!("no program `{name}` in the object"))?;
         let function = object.functions.get(&program.function_key()).with_context(|| format!("no code for `{name}`"))?;
-        let log = load_by_hand(&object, program, function).with_context(|| format!("cannot load `{name}` by hand"))?;
+        let log =
+            load_by_hand(&object, types.as_ref(), program, function).with_context(|| format!("cannot load `{name}` by hand"))?;
         let stack = log.as_deref().and_then(stack_of);
         programs.push(Verified { name, instructions: function.instructions.len(), verified, stack });
     }
@@ -80,20 +82,43 @@ fn load(name: &str, program: &mut Program) -> Result<Option<u32>> {
         Program::Xdp(program) => program.load().and_then(|()| program.info()),
         Program::SchedClassifier(program) => program.load().and_then(|()| program.info()),
         Program::SocketFilter(program) => program.load().and_then(|()| program.info()),
+        Program::RawTracePoint(program) => program.load().and_then(|()| program.info()),
         other => bail!("`{name}` is of the kind {:?}, which nothing here loads", other.prog_type()),
     };
     Ok(loaded.with_context(context)?.verified_instruction_count())
 }
 
+/// Gives the kernel the object's BTF, without which it takes no program with callbacks.
+fn load_types(object: &mut Object) -> Result<Option<OwnedFd>> {
+    let Some(features) = aya::features().btf() else { return Ok(None) };
+    let Some(btf) = object.fixup_and_sanitize_btf(features)? else { return Ok(None) };
+    let bytes = btf.to_bytes();
+    // SAFETY: zeros are a valid `bpf_attr`: every member of it is made of integers.
+    let mut attributes: bpf_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: `BPF_BTF_LOAD` reads this member of the union, and all of it was zeroed.
+    let load = unsafe { &mut attributes.__bindgen_anon_7 };
+    load.btf = bytes.as_ptr() as u64;
+    load.btf_size = u32::try_from(bytes.len())?;
+    // SAFETY: the attributes point to octets that outlive the call, with their length.
+    unsafe { call(bpf_cmd::BPF_BTF_LOAD, &mut attributes) }.map(Some).context("the kernel does not take the object's BTF")
+}
+
 /// Loads a program on maps that exist already; the verifier's log. `None` for a kind that this cannot load.
-fn load_by_hand(object: &Object, program: &aya_obj::Program, function: &aya_obj::Function) -> Result<Option<String>> {
+fn load_by_hand(
+    object: &Object,
+    types: Option<&OwnedFd>,
+    program: &aya_obj::Program,
+    function: &aya_obj::Function,
+) -> Result<Option<String>> {
     let (kind, flags) = match &program.section {
         ProgramSection::Xdp { frags, .. } => (bpf_prog_type::BPF_PROG_TYPE_XDP, if *frags { XDP_HAS_FRAGS } else { 0 }),
         ProgramSection::SchedClassifier => (bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS, 0),
         ProgramSection::SocketFilter => (bpf_prog_type::BPF_PROG_TYPE_SOCKET_FILTER, 0),
+        ProgramSection::RawTracePoint => (bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0),
         _ => return Ok(None),
     };
     let mut log = vec![0_u8; LOG_BYTES];
+    let functions = function.func_info.func_info_bytes();
     // SAFETY: zeros are a valid `bpf_attr`: every member of it is made of integers.
     let mut attributes: bpf_attr = unsafe { std::mem::zeroed() };
     // SAFETY: `BPF_PROG_LOAD` reads this member of the union, and all of it was zeroed.
@@ -106,16 +131,31 @@ fn load_by_hand(object: &Object, program: &aya_obj::Program, function: &aya_obj:
     load.log_level = LOG_STATISTICS;
     load.log_buf = log.as_mut_ptr() as u64;
     load.log_size = u32::try_from(log.len())?;
-    let (command, size) = (bpf_cmd::BPF_PROG_LOAD as libc::c_long, size_of::<bpf_attr>());
-    // SAFETY: instructions, licence and log outlive the call, and their lengths are told to the kernel.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut attributes, size) };
+    if let Some(types) = types {
+        load.prog_btf_fd = types.as_raw_fd().cast_unsigned();
+        load.func_info = functions.as_ptr() as u64;
+        load.func_info_cnt = u32::try_from(function.func_info.len())?;
+        load.func_info_rec_size = u32::try_from(function.func_info_rec_size)?;
+    }
+    // SAFETY: instructions, licence, function records and log outlive the call, and their lengths are told to the kernel.
+    let loaded = unsafe { call(bpf_cmd::BPF_PROG_LOAD, &mut attributes) };
     let text = String::from_utf8_lossy(&log).trim_end_matches('\0').to_owned();
+    loaded.with_context(|| text.trim().to_owned())?;
+    Ok(Some(text))
+}
+
+/// The system call `bpf`, for commands that give a descriptor.
+///
+/// # Safety
+/// What the attributes point to lives for the call and has the lengths they tell; the command gives a new descriptor.
+unsafe fn call(command: bpf_cmd, attributes: &mut bpf_attr) -> Result<OwnedFd> {
+    // SAFETY: the caller's promise; size and pointer are those of the attributes.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_long, &raw mut *attributes, size_of::<bpf_attr>()) };
     if fd < 0 {
-        bail!("{}: {}", std::io::Error::last_os_error(), text.trim());
+        bail!(std::io::Error::last_os_error());
     }
     // SAFETY: the kernel just gave us this descriptor; nobody else has it.
-    drop(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd)?) });
-    Ok(Some(text))
+    Ok(unsafe { OwnedFd::from_raw_fd(RawFd::try_from(fd)?) })
 }
 
 /// What the verifier's log says about the stack.

@@ -31,7 +31,8 @@ const CLOCKS: &[(&str, &str)] = &[
     ("engine/src/pipeline.rs", "elapsed seconds in the summary"),
     ("engine/src/pipeline/", "elapsed seconds in the summary"),
     ("engine/src/capture/live", "paces sweeps of the kernel's cache"),
-    ("engine/src/capture/pace.rs", "`--speed`: waits as long as the capture did"),
+    ("engine/src/capture/replay/pace.rs", "`--speed`: waits as long as the capture did"),
+    ("engine/src/lab/player.rs", "plays frames at the scene's pace"),
     ("engine/src/serve/", "answers say how old they are"),
     ("engine/src/demo/", "live progress"),
 ];

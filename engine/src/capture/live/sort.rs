@@ -67,7 +67,7 @@ impl Sorter {
         {
             let class = usize::from(head.header.packets[1]).min(Class::CELLS - 1);
             self.samples[class] += 1;
-            // The payload is lent where it lies in the ring; nothing here copies it.
+            // PRIVACY-1: the payload is lent where it lies in the ring; nothing here copies it.
             self.sink.take(&head, payload);
             return Ok(());
         }
@@ -75,7 +75,7 @@ impl Sorter {
         Ok(())
     }
 
-    /// Counts a record that cannot be read. What it stood for cannot be known: it counts as one packet of its own size, and the
+    /// LEDGER-4: counts a record that cannot be read. What it stood for cannot be known: it counts as one packet of its own size, and the
     /// ledger's imbalance shows the rest.
     pub(super) fn bad(&mut self, octets: usize) {
         self.bad.add(Count { packets: 1, octets: octets as u64 });

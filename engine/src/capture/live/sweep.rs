@@ -3,6 +3,7 @@
 //!
 //! The sweep program runs in the thread's own context with bottom halves off, so on its CPU it cannot meet the tap program
 //! half-way. After the tap is detached, a run on a CPU therefore also proves that no tap program runs there any more.
+#![expect(clippy::disallowed_methods, reason = "the clock paces sweeps and bounds waits; what is recorded has the kernel's time")]
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! A network interface to a tap: it hears everything, joins no frames, and (when dedicated) says nothing. What is changed is
+//! A network interface to a tap: it hears everything, joins no frames, and (when dedicated) says nothing (PASSIVE-1). What is changed is
 //! restored when the [`Tap`] is dropped. After a kill, promiscuity ends by itself; the other settings stay changed.
 
 use std::{

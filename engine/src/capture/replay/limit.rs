@@ -1,11 +1,16 @@
 //! Bounds of the capture-file reader.
 
+use auscult_ebpf::limit::DELTA_OCTETS_MAX;
+
 /// Octets of one captured frame. Larger lengths are damage, not frames (the bound that Wireshark's readers use).
 pub const FRAME_OCTETS_MAX: u32 = 256 << 10;
 /// The same on links whose messages may be that long: D-Bus (231) and USB (249).
 pub const FRAME_OCTETS_MAX_BUS: u32 = 128 << 20;
 /// The same for the streams of an oscilloscope-like bus recorder, EBHSCR (279).
 pub const FRAME_OCTETS_MAX_RECORDER: u32 = 32 << 20;
+/// Octets on the wire that a frame may claim; more is cut to this, so that the meter's sums (which are closed at
+/// [`DELTA_OCTETS_MAX`]) cannot overflow.
+pub const WIRE_OCTETS_MAX: u32 = 1 << 31;
 /// Octets of one pcapng block.
 pub const BLOCK_OCTETS_MAX: u32 = 16 << 20;
 /// Octets at the start of a pcapng section or interface block in which options are looked for.
@@ -28,4 +33,5 @@ pub const fn frame_octets_max(link_type: u32) -> u32 {
     }
 }
 
+const _: () = assert!(FRAME_OCTETS_MAX_BUS <= WIRE_OCTETS_MAX && (DELTA_OCTETS_MAX - 1).checked_add(WIRE_OCTETS_MAX).is_some());
 const _: () = assert!(FRAME_OCTETS_MAX < BLOCK_OCTETS_MAX, "a frame of the usual kind fits a pcapng block");

@@ -71,7 +71,7 @@ fn cooked_v2(octets: &[u8]) -> Result<Start, Discard> {
 }
 
 /// A cooked frame by its ARPHRD type and protocol field.
-fn named(octets: &[u8], offset: u32, hardware: u16, protocol: u16, source_mac: Option<u32>) -> Result<Start, Discard> {
+fn named(octets: &[u8], offset: u32, hardware: u16, protocol: u16, source_mac: Option<u8>) -> Result<Start, Discard> {
     // ARPHRD: Frame Relay access device, IEEE 802.11 (plain, Prism, radiotap), netlink. Their protocol field is none.
     if matches!(hardware, 770 | 801..=803 | 824) {
         return Err(Discard::LinkType);
@@ -108,7 +108,7 @@ mod tests {
         [&p[..], &[0, 0, 0, 0, 0, 3], &h, &[4, length], &MAC, &[0, 0], rest].concat()
     }
 
-    fn at(ethertype: u16, offset: u32, source_mac: Option<u32>) -> Result<Start, Discard> {
+    fn at(ethertype: u16, offset: u32, source_mac: Option<u8>) -> Result<Start, Discard> {
         Ok(Start::Network { ethertype, offset, source_mac })
     }
 

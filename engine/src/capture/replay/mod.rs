@@ -41,7 +41,7 @@ pub struct RawFrame<'a> {
     pub at: u64,
     /// What was captured, from the link header on.
     pub octets: &'a [u8],
-    /// Octets on the wire; at least as many as were captured.
+    /// Octets on the wire; at least as many as were captured, at most [`limit::WIRE_OCTETS_MAX`].
     pub wire_octets: u32,
     /// LINKTYPE number of the interface.
     pub link_type: u32,

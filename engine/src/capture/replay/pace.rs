@@ -1,6 +1,7 @@
 //! Paced replay: how long to wait before a frame so that time passes as it did in the capture, or N times as fast.
 //!
 //! The one place of replay that reads a clock; what is recorded never depends on it.
+#![expect(clippy::disallowed_methods, reason = "`--speed` waits as long as the capture did; no record has this time")]
 
 use std::time::{Duration, Instant};
 

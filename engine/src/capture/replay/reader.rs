@@ -9,6 +9,7 @@ use super::{
     RawFrame,
     fault::{Fault, ReplayError},
     head::{Head, Known, Points},
+    limit::WIRE_OCTETS_MAX,
     pcap::Pcap,
     pcapng::PcapNg,
     snoop::Snoop,
@@ -71,7 +72,7 @@ impl Reader {
         RawFrame {
             at: head.at,
             octets: self.window.lent(head.octets),
-            wire_octets: head.wire_octets,
+            wire_octets: head.wire_octets.min(WIRE_OCTETS_MAX),
             link_type: head.link_type,
             interface: head.interface,
         }

@@ -1,5 +1,4 @@
 //! Tests of the lake: what goes in comes out under the right name, files are whole, named after their content and cut alike.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod files;
 mod vector;

@@ -1,0 +1,399 @@
+//! Octets to frames, frames through parser, meter and sweep; every delta, sample and ledger is checked.
+
+use std::collections::BTreeMap;
+
+use auscult::{
+    batch::Message,
+    biflow::{BiflowSettings, Epoch, Table},
+    capture::{
+        native::{DropSamples, NativeMeter},
+        outlets::{Batches, Outlets},
+        replay::{limit::WIRE_OCTETS_MAX, link},
+    },
+    ledger::{Count, Ledger, LedgerAtMark},
+};
+use auscult_ebpf::{
+    discard::{Discard, Lost, ParseStop},
+    frame::{Frame, Slice},
+    hash,
+    limit::{FIRST_PACKETS, SAMPLE_LARGE, VLAN_TAGS_MAX},
+    meter::{self, FlowCache, Sets, Sink, group, tick},
+    parse::{self, Packet},
+    record::{ABI, Core, Delta, FORM_IPV4, FORM_IPV6, FlowKey, Kind, Mark, SampleHead, Set, Volume, octets_of, read_record},
+    sample::Class,
+    settings::{FLAG_SAMPLES, FLAG_VLAN_IN_KEY, Settings},
+};
+
+use super::{Octets, STEPS};
+
+/// Link types of frames: those with a start, and one without.
+const LINKS: [u32; 10] = [1, 0, 101, 113, 276, 228, 229, 108, 12, 147];
+/// When the first frame comes: at the clock's start, in an ordinary year, at the end of a tick, shortly before time ends.
+const EPOCHS: [u64; 4] = [0, 1_767_600_000_000_000_000, (1 << 60) - 1, i64::MAX as u64 - (1 << 40)];
+/// Frames of one input.
+const FRAMES_MAX: usize = 512;
+
+/// One frame of an input: link, step, wire length, captured length (two octets), then the captured octets.
+struct Step<'a> {
+    link_type: u32,
+    /// Low four bits: [`STEPS`]; 0x10 sweep before it; 0x20 flush; 0x40 tag beside the frame; 0x80 backwards (native meter only).
+    step: u8,
+    octets: &'a [u8],
+    wire_octets: u32,
+}
+
+impl<'a> Step<'a> {
+    fn read(from: &mut Octets<'a>) -> Self {
+        let (link, step, wire) = (from.u8(), from.u8(), from.u8());
+        let length = from.u16();
+        let octets = from.take(usize::from(length));
+        let captured = octets.len() as u32;
+        let wire_octets = match wire {
+            0..=0x7f => captured + u32::from(wire) * 16,
+            0x80..=0xef => captured + (u32::from(wire & 0x7f) << 12),
+            0xf0..=0xfe => 1 << 16 << (wire & 0x0f),
+            0xff => WIRE_OCTETS_MAX,
+        };
+        let link_type = LINKS[usize::from(link) % LINKS.len()];
+        Self { link_type, step, octets, wire_octets: wire_octets.max(captured).min(WIRE_OCTETS_MAX) }
+    }
+
+    fn nanos(&self) -> u64 {
+        STEPS[usize::from(self.step & 15)]
+    }
+}
+
+/// The first octet says how the meter is set, the second which deltas find no room; frames follow.
+pub fn frame_meter(octets: &[u8]) {
+    let mut from = Octets(octets);
+    let (how, refuse) = (from.u8(), from.u8());
+    let mut settings = Settings { sets_mask: (1 << (how & 3)) - 1, ..Settings::plain() };
+    settings.flags = if how & 4 != 0 { FLAG_SAMPLES } else { 0 } | if how & 8 != 0 { FLAG_VLAN_IN_KEY } else { 0 };
+    settings.super_frame_octets = 1514;
+    let at = EPOCHS[usize::from(how >> 4 & 3)];
+    if how & 0x80 != 0 {
+        return native(&settings, at, from);
+    }
+    let mut bench = Bench::new(settings, refuse, how & 0x40 != 0);
+    let mut at = at;
+    for _ in 0..FRAMES_MAX {
+        if from.is_empty() {
+            break;
+        }
+        let step = Step::read(&mut from);
+        at = at.saturating_add(step.nanos()).min(i64::MAX as u64);
+        if step.step & 0x10 != 0 {
+            bench.sweep(at, step.step & 0x20 != 0);
+        }
+        bench.frame(&step, at);
+        bench.check_ledger(at);
+    }
+    bench.sweep(at, true);
+    bench.close();
+}
+
+/// Packets and octets of one flow, by direction.
+type Tally = BTreeMap<FlowKey, [[u64; 4]; 2]>;
+
+/// Sets in memory; where there are fewer than the mask says, some flows find no slot.
+struct Memory(Vec<Set>);
+
+impl Sets for &mut Memory {
+    fn set(&mut self, index: u32) -> Option<&mut Set> {
+        self.0.get_mut(index as usize)
+    }
+}
+
+/// A ring that has no room for some deltas.
+struct Ring {
+    refuse: u8,
+    offered: u8,
+    metered: Count,
+    out: Tally,
+    hash_keys: [u64; 5],
+    frame_octets: u32,
+}
+
+impl Sink for Ring {
+    fn delta(&mut self, delta: &Delta) -> Result<(), Lost> {
+        check_delta(delta, &self.hash_keys);
+        let copy: Option<Delta> = read_record(octets_of(delta));
+        assert_eq!(copy.as_ref(), Some(delta));
+        add(&mut self.out, delta);
+        self.offered = self.offered.wrapping_add(1);
+        if self.refuse != 0 && self.offered.is_multiple_of(self.refuse) {
+            return Err(Lost::RingFull);
+        }
+        self.metered.add(count(delta));
+        Ok(())
+    }
+
+    fn sample<F: Frame, const N: usize>(&mut self, head: &SampleHead, frame: &F, offset: u32) -> Result<(), Lost> {
+        assert!(head.length > 0 && usize::from(head.length) <= N && N <= SAMPLE_LARGE, "{head:?} in {N}");
+        assert!(head.length <= head.payload_octets, "{head:?}");
+        assert!(u32::from(head.length) <= self.frame_octets, "{head:?}");
+        assert_eq!((head.header.kind, head.header.abi), (Kind::Sample as u8, ABI));
+        let [way, class] = head.header.packets;
+        assert!(way < 2 && usize::from(class) < Class::ALL.len() && class != Class::None as u16, "{head:?}");
+        let mut into = [const { std::mem::MaybeUninit::uninit() }; N];
+        assert!(frame.copy::<N>(offset, u32::from(head.length), &mut into), "{head:?} at {offset}");
+        if self.refuse & 1 != 0 { Err(Lost::RingFull) } else { Ok(()) }
+    }
+}
+
+/// A frame with or without a tag that the NIC took out.
+struct Tapped<'a> {
+    slice: Slice<'a>,
+    tag: Option<u16>,
+}
+
+impl Frame for Tapped<'_> {
+    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.slice.read(offset)
+    }
+    fn wire_octets(&self) -> u32 {
+        self.slice.wire_octets()
+    }
+    fn captured_octets(&self) -> u32 {
+        self.slice.captured_octets()
+    }
+    fn offloaded_tag(&self) -> Option<u16> {
+        self.tag
+    }
+    fn copy<const N: usize>(&self, offset: u32, length: u32, into: &mut [std::mem::MaybeUninit<u8>; N]) -> bool {
+        self.slice.copy(offset, length, into)
+    }
+}
+
+/// The meter as the kernel runs it: sweeps at any time, a ring that may be full, sets that may be missing.
+struct Bench {
+    settings: Settings,
+    memory: Memory,
+    core: Core,
+    ring: Ring,
+    parsed: Tally,
+}
+
+impl Bench {
+    fn new(settings: Settings, refuse: u8, few_sets: bool) -> Self {
+        let sets = settings.sets_mask as usize + 1;
+        let sets = if few_sets { sets / 2 } else { sets };
+        let ring = Ring {
+            refuse,
+            offered: 0,
+            metered: Count::default(),
+            out: Tally::new(),
+            hash_keys: settings.hash_keys,
+            frame_octets: 0,
+        };
+        Self { settings, memory: Memory(vec![Set::default(); sets]), core: Core::default(), ring, parsed: Tally::new() }
+    }
+
+    fn frame(&mut self, step: &Step<'_>, at: u64) {
+        let tag = (step.step & 0x40 != 0).then_some(0x2000 | u16::from(step.step));
+        let frame = Tapped { slice: Slice::new(step.octets, step.wire_octets), tag };
+        self.ring.frame_octets = frame.captured_octets();
+        let counters = &mut self.core.counters;
+        meter::seen(&frame, &self.settings, counters);
+        let mut packet = Packet::default();
+        let parsed = link::start(step.link_type, step.octets)
+            .and_then(|start| parse::parse(&frame, start, self.settings.has(FLAG_VLAN_IN_KEY), &mut packet));
+        if let Err(reason) = parsed {
+            assert!(Discard::ALL.contains(&reason));
+            return meter::discarded(&frame, reason, counters);
+        }
+        check_packet(&packet);
+        let lost = self.core.counters.lost_packets[Lost::NoSlot as usize];
+        let mut slots = FlowCache { sets: &mut self.memory, mask: self.settings.sets_mask };
+        meter::meter::<{ group::ALL }, _, _, _>(
+            &frame,
+            &packet,
+            at,
+            &self.settings,
+            &mut slots,
+            &mut self.core,
+            0,
+            &mut self.ring,
+        );
+        if self.core.counters.lost_packets[Lost::NoSlot as usize] == lost {
+            let sums = &mut self.parsed.entry(packet.flow_key()).or_default()[packet.direction as usize];
+            let parts = [1, packet.octets, packet.layer2_octets, packet.payload_octets];
+            sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += u64::from(part));
+        }
+    }
+
+    fn sweep(&mut self, at: u64, flush: bool) {
+        for slot in self.memory.0.iter_mut().flatten() {
+            meter::sweep_slot(slot, at, flush, &mut self.core.counters, &mut self.ring);
+            assert!(!slot.dirty() || !flush && tick(slot.base) == tick(at), "left behind: {slot:?}");
+        }
+        self.check_ledger(at);
+    }
+
+    /// LEDGER-1, with residents summed from the slots and `metered` recounted from the deltas.
+    fn check_ledger(&self, at: u64) {
+        let mut mark = Mark { at, counters: self.core.counters, ..Mark::default() };
+        for slot in self.memory.0.iter().flatten() {
+            let (packets, octets) = meter::resident(slot);
+            mark.resident_packets += packets;
+            mark.resident_octets += octets;
+            if slot.dirty() {
+                check_delta(slot, &self.settings.hash_keys);
+            }
+        }
+        assert_eq!(Ledger::at_mark(&mark, self.ring.metered).imbalance(), (0, 0), "{mark:?}");
+    }
+
+    /// What left the cache is, flow by flow and direction by direction, what was parsed.
+    fn close(self) {
+        assert_eq!(self.ring.out, self.parsed);
+    }
+}
+
+fn add(tally: &mut Tally, delta: &Delta) {
+    let sums = tally.entry(delta.key).or_default();
+    for (d, volume) in delta.volume.iter().enumerate() {
+        let parts = [u32::from(delta.header.packets[d]), volume.octets, volume.layer2_octets, volume.payload_octets];
+        sums[d].iter_mut().zip(parts).for_each(|(sum, part)| *sum += u64::from(part));
+    }
+}
+
+fn count(delta: &Delta) -> Count {
+    Count {
+        packets: delta.header.packets.iter().copied().map(u64::from).sum(),
+        octets: delta.volume.iter().map(|volume| u64::from(volume.layer2_octets)).sum(),
+    }
+}
+
+fn check_packet(packet: &Packet) {
+    let key = packet.flow_key();
+    assert!(packet.direction < 2, "{packet:?}");
+    assert!(packet.payload_octets <= packet.octets && packet.octets <= packet.layer2_octets, "{packet:?}");
+    assert!(ParseStop::from_number(packet.stop).is_some(), "{packet:?}");
+    assert!(usize::from(packet.tag_count) <= VLAN_TAGS_MAX, "{packet:?}");
+    let words = key.words();
+    let (low, high) = ([words[0], words[1]], [words[2], words[3]]);
+    let has_ports = matches!(key.form, FORM_IPV4 | FORM_IPV6) && matches!(key.protocol, 6 | 17 | 33 | 132 | 136);
+    assert!(low <= high, "{packet:?}");
+    assert!(!(low == high && has_ports) || key.port[0] <= key.port[1], "{packet:?}");
+}
+
+/// What holds for every delta, and for every slot that holds packets.
+fn check_delta(delta: &Delta, hash_keys: &[u64; 5]) {
+    assert_eq!((delta.header.kind, delta.header.abi), (Kind::Delta as u8, ABI));
+    assert!(delta.dirty());
+    assert_eq!(delta.hash, hash::keyed(delta.key.words(), hash_keys));
+    assert!(ParseStop::from_number(delta.stop).is_some() && usize::from(delta.class) < Class::ALL.len(), "{delta:?}");
+    assert!(delta.tag_counts & 15 <= VLAN_TAGS_MAX as u8 && delta.tag_counts >> 4 <= VLAN_TAGS_MAX as u8, "{delta:?}");
+    let mut first = u32::MAX;
+    let mut last = 0;
+    for d in 0..2 {
+        let packets = delta.header.packets[d];
+        if packets == 0 {
+            assert_eq!(delta.volume[d], Volume::default(), "{delta:?}");
+            continue;
+        }
+        check_side(delta, d, packets);
+        first = first.min(delta.volume[d].first);
+        last = last.max(delta.volume[d].last);
+    }
+    assert_eq!(first, 0, "{delta:?}");
+    assert!(last < 1 << 29 && tick(delta.base) == tick(delta.base + u64::from(last)), "{delta:?}");
+    let (sent, gathered) = (usize::from(delta.first_sent), usize::from(delta.first_count));
+    assert!(sent <= gathered && gathered <= FIRST_PACKETS, "{delta:?}");
+    let packets: usize = delta.header.packets.iter().copied().map(usize::from).sum();
+    assert_eq!(gathered - sent, packets.min(FIRST_PACKETS - sent), "{delta:?}");
+    assert!(
+        delta.first_at[sent..gathered].is_sorted() && delta.first_at[sent..gathered].iter().all(|at| *at <= last),
+        "{delta:?}"
+    );
+}
+
+fn check_side(delta: &Delta, d: usize, packets: u16) {
+    let (volume, stack) = (&delta.volume[d], &delta.stack[d]);
+    let n = u128::from(packets);
+    assert!(volume.first <= volume.last, "{delta:?}");
+    assert!(volume.payload_octets <= volume.octets && volume.octets <= volume.layer2_octets, "{delta:?}");
+    assert_eq!(volume.histogram.iter().copied().map(u32::from).sum::<u32>(), u32::from(packets), "{delta:?}");
+    assert!(volume.size_min <= volume.size_max, "{delta:?}");
+    // Cauchy and Schwarz: a sum's square is at most as many times the sum of squares, and at least that sum.
+    let (sum, squares) = (u128::from(volume.octets), u128::from(volume.octets_squared));
+    assert!(squares <= sum * sum && sum * sum <= n * squares, "{delta:?}");
+    let span = u128::from(volume.last - volume.first);
+    let squares = u128::from(volume.interval_squared);
+    assert!(squares <= span * span && span * span <= n.saturating_sub(1) * squares, "{delta:?}");
+    if packets > 1 {
+        assert!(volume.interval_min <= volume.interval_max && u128::from(volume.interval_max) <= span, "{delta:?}");
+    } else {
+        assert_eq!((volume.interval_min, volume.interval_max, span), (0, 0, 0), "{delta:?}");
+    }
+    assert!(stack.ttl_min <= stack.ttl_max, "{delta:?}");
+    for segments in [stack.syn, stack.fin, stack.rst, stack.zero_windows] {
+        assert!(segments <= packets, "{delta:?}");
+    }
+    assert!(u128::from(stack.retransmissions) + u128::from(stack.out_of_order) <= n, "{delta:?}");
+}
+
+/// The replay's meter into a biflow table, with times that also run backwards.
+fn native(settings: &Settings, at: u64, mut from: Octets<'_>) {
+    let (shard, messages) = crossbeam::channel::unbounded();
+    let (ledger, ledgers) = crossbeam::channel::unbounded();
+    let outlets = Outlets { shards: vec![shard], ledger, recycled: crossbeam::channel::never(), batch_deltas: 3 };
+    let mut native = NativeMeter::new(*settings, Batches::new(0, outlets), Box::new(DropSamples));
+    let mut at = at;
+    let mut seen = Count::default();
+    for interface in 0..FRAMES_MAX as u32 {
+        if from.is_empty() {
+            break;
+        }
+        let step = Step::read(&mut from);
+        at = if step.step & 0x80 != 0 { at.saturating_sub(step.nanos()) } else { at.saturating_add(step.nanos()) };
+        at = at.min(i64::MAX as u64);
+        let frame = Slice::new(step.octets, step.wire_octets);
+        seen.add(Count { packets: 1, octets: u64::from(frame.wire_octets()) });
+        let done = match link::start(step.link_type, step.octets) {
+            Ok(start) => native.frame(at, &frame, start, interface & 3),
+            Err(reason) => native.discard(at, &frame, reason),
+        };
+        assert_eq!(done, Ok(()));
+    }
+    let last = native.finish();
+    let balanced = |at_mark: &LedgerAtMark| at_mark.ledger.imbalance() == (0, 0);
+    assert!(ledgers.try_iter().all(|at_mark| balanced(&at_mark)));
+    let Ok(Some(last)) = last else { panic!("no last ledger: {last:?}") };
+    assert_eq!((last.ledger.seen(), last.ledger.resident), (seen, Count::default()));
+    assert_eq!(rows(messages.try_iter()), last.ledger.metered);
+}
+
+/// Packets and octets in the rows of all that a meter has sent.
+fn rows(messages: impl Iterator<Item = Message>) -> Count {
+    let mut table = Table::new(BiflowSettings {
+        idle_timeout_nanos: 120_000_000_000,
+        active_timeout_nanos: 1_800_000_000_000,
+        max_flows: 16,
+        rings: 1,
+        site: "fuzz".into(),
+        seed: 1,
+    });
+    let mut sum = Count::default();
+    for message in messages {
+        let epoch: Option<Epoch> = match message {
+            Message::Deltas { ring, deltas } => {
+                table.deltas(ring, &deltas);
+                None
+            }
+            Message::Mark(mark) => table.mark(mark),
+            Message::ClockStep => Some(table.clock_step()),
+            Message::Close { ring } => table.close(ring),
+        };
+        for row in epoch.into_iter().flat_map(|epoch| epoch.rows) {
+            assert!(row.start <= row.end, "{row:?}");
+            for side in row.side.0 {
+                assert!(side.packets == 0 || side.first <= side.last && side.size_min <= side.size_max, "{row:?}");
+                sum.add(Count { packets: side.packets, octets: side.layer2_octets });
+            }
+        }
+    }
+    assert_eq!(table.statistics().live, 0);
+    sum
+}
