@@ -96,7 +96,7 @@ impl Peer {
         let all = format!("{}\n{}", ended.output, ended.errors);
         let number = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
         let behind =
-            |mark: &str| all.lines().filter_map(|line| line.split_once(mark)).filter_map(|(_, rest)| number(rest)).last();
+            |mark: &str| all.lines().filter_map(|line| line.split_once(mark)).filter_map(|(_, rest)| number(rest)).next_back();
         Ok(match self {
             Self::Auscult => {
                 let summary: Value = serde_json::from_str(&ended.output).context("no summary")?;

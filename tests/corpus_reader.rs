@@ -8,46 +8,14 @@
 //!   damaged within them may be damaged elsewhere for `capinfos`.
 //! * Frames of links that Wireshark does not know are read here, and refused there.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use auscult::capture::replay::{Replay, ReplayError};
-
-/// Files per run of `capinfos`.
-const BATCH: usize = 200;
-/// Encapsulations of which Wireshark counts a header as its own and not as octets of the frame.
-const SIZE_DIFFERS: [&str; 4] = ["atm-pdus", "per-packet", "erf", "unknown"];
+use harness::capinfos::{BATCH, Found, RECORDS_GUESSED_BY, Verdict, capinfos, walk};
 
 /// The set with fields out of range.
 const SET_MALFORMED: &str = "malformed";
-/// Records by which Wireshark guesses a header layout.
-const RECORDS_GUESSED_BY: u64 = 3;
-
-/// What a reader found in a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Found {
-    frames: u64,
-    /// Sum of octets on the wire, and earliest and latest time as `capinfos` prints them; `None` where they are not compared.
-    octets: Option<u64>,
-    times: Option<(String, String)>,
-    /// Reading ended with an error.
-    fault: bool,
-}
-
-/// What `capinfos` did with a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// It read frames, all or up to a fault.
-    Read(Found),
-    /// It knows the format, and refuses the version or link type.
-    Refused,
-    /// It knows no such format.
-    NotCapture,
-}
 
 #[test]
 fn frames_are_those_that_capinfos_counts() -> Result<()> {
@@ -114,14 +82,6 @@ fn same(theirs: &Found, ours: &Found, error: Option<&ReplayError>, counts_only: 
     theirs.frames == ours.frames && (counts_only || times && (theirs.octets.is_none() || theirs.octets == ours.octets))
 }
 
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
-        let path = entry?.path();
-        if path.is_dir() { walk(&path, files)? } else { files.push(path) }
-    }
-    Ok(())
-}
-
 fn ours(file: &Path) -> Result<(Found, Option<ReplayError>)> {
     let mut replay = Replay::open(&[file.into()])?;
     let (mut frames, mut octets, mut earliest, mut latest, mut error) = (0, 0, u64::MAX, 0, None);
@@ -148,49 +108,4 @@ fn ours(file: &Path) -> Result<(Found, Option<ReplayError>)> {
 /// Seconds with nine decimals.
 fn stamp(nanos: u64) -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
-}
-
-/// Runs `capinfos` over some files.
-fn capinfos(files: &[PathBuf]) -> Result<BTreeMap<PathBuf, Verdict>> {
-    let output = Command::new("capinfos")
-        .args(["-M", "-T", "-r", "-E", "-c", "-d", "-a", "-e", "-S"])
-        .args(files)
-        .output()
-        .context("cannot run capinfos; install Wireshark's command-line tools (wireshark-common)")?;
-    let mut verdicts = BTreeMap::new();
-    for line in String::from_utf8_lossy(&output.stdout).lines() {
-        let fields: Vec<_> = line.split('\t').collect();
-        let [file, encapsulation, frames, octets, start, end] = fields[..] else { continue };
-        let whole = !SIZE_DIFFERS.contains(&encapsulation);
-        let times = (printed(start) && printed(end)).then(|| (start.to_owned(), end.to_owned()));
-        let octets = if whole { Some(octets.parse()?) } else { None };
-        verdicts.insert(file.into(), Verdict::Read(Found { frames: frames.parse()?, octets, times, fault: false }));
-    }
-    for line in String::from_utf8_lossy(&output.stderr).lines() {
-        complaint(line, &mut verdicts)?;
-    }
-    Ok(verdicts)
-}
-
-/// Whether `capinfos` printed a time: there is none in a file with frames that have none, and a fraction of more than a second
-/// shows as too many decimals (microseconds have six, finer clocks nine).
-fn printed(time: &str) -> bool {
-    let decimals = time.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-    time.starts_with(|first: char| first.is_ascii_digit()) && matches!(decimals, 0..=6 | 9)
-}
-
-/// Takes in one line of complaint.
-fn complaint(line: &str, verdicts: &mut BTreeMap<PathBuf, Verdict>) -> Result<()> {
-    if let Some(rest) = line.strip_prefix("capinfos: An error occurred after reading ") {
-        let (frames, rest) = rest.split_once(' ').context("a count")?;
-        let file = rest.split('"').nth(1).context("a quoted name")?;
-        let frames = frames.parse()?;
-        verdicts.insert(file.into(), Verdict::Read(Found { frames, octets: None, times: None, fault: true }));
-    } else if let Some(rest) = line.strip_prefix("capinfos: The file \"") {
-        let file = rest.split('"').next().context("a quoted name")?;
-        let verdict = if rest.contains("isn't a capture file") { Verdict::NotCapture } else { Verdict::Refused };
-        // After "an error occurred" this line says more of the same.
-        verdicts.entry(file.into()).or_insert(verdict);
-    }
-    Ok(())
 }

@@ -93,7 +93,7 @@ pub struct Endpoint {
     /// Transport port; `None` for protocols without ports, fragments and truncated transport headers.
     pub port: Option<u16>,
     /// MAC that frames from this end carried as source (a router's, for routed hosts); taken from the first frame it sent, or,
-    /// when it sent none, the target MAC of the first frame sent to it. `None` on links without MACs.
+    /// when it sent none, the target MAC of the first frame sent to it. `None` on links without MACs, and when that target is zero.
     pub mac: Option<Mac>,
 }
 

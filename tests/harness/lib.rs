@@ -1,10 +1,15 @@
 //! Shared parts of the test suites.
 
-pub mod fuzz;
+pub mod capinfos;
 pub mod compare;
+pub mod conversations;
+pub mod fuzz;
 pub mod kernel;
+pub mod meter;
 pub mod random;
 pub mod reference;
+pub mod replay;
+pub mod rows;
 pub mod stage;
 pub mod tap;
 pub mod traffic;

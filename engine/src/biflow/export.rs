@@ -83,7 +83,9 @@ fn endpoint(entry: &Entry, d: usize) -> Endpoint {
     let mac = if own.packets > 0 {
         own.is(HAS_MACS).then_some(own.link.source)
     } else {
-        (other.packets > 0 && other.is(HAS_MACS)).then_some(other.link.target)
+        // Cooked links carry the sender's MAC only and leave the target zero, which no host's is.
+        let carried = other.link.target != [0; 6];
+        (other.packets > 0 && other.is(HAS_MACS) && carried).then_some(other.link.target)
     };
     let octets = key.address[d];
     let address = match base_form(key) {

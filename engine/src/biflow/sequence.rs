@@ -145,7 +145,13 @@ impl Sequence {
         self.state = self.state & !EMPTY | RUN;
         self.ring = piece.ring;
         self.tail = end;
-        self.know(end);
+        if self.is(ALIGNED) {
+            // Also when one delta goes so far that its end looks as if it were before `next`.
+            self.next = end;
+            self.state |= KNOWN;
+        } else {
+            self.know(end);
+        }
     }
 
     /// A delta of the run that the last one belongs to; whether its counts are certain.
@@ -248,6 +254,15 @@ mod tests {
     #[test]
     fn one_run_is_exact() {
         assert_eq!(run(&[(FRESH, 0, 100, 200, 2, 1, false), (CONTINUES, 0, 120, 300, 3, 1, true)]), (5, 2, true));
+    }
+
+    #[test]
+    fn a_run_goes_as_far_as_its_tracker_says() {
+        // Two steps ahead of less than 2^31 each, in one delta; then a fresh run below that.
+        let (a, b) = (3_065_809_543, 1_389_828_650);
+        let start = [(FRESH, 0, a - 1, a, 0, 0, false), (CONTINUES, 0, 807_420_499, b, 0, 0, true)];
+        assert_eq!(run(&start), (0, 0, true));
+        assert_eq!(run(&[start[0], start[1], (FRESH, 0, 3_735_503_728, 3_735_503_729, 0, 0, false)]), (0, 0, false));
     }
 
     #[test]

@@ -98,9 +98,14 @@ fn ends(out: &mut Columns) {
             f.endpoint[direction].port
         }));
         let mac = "MAC that frames from this end carried as source (a router's, for routed hosts), or frames to it as target.";
-        out.push(Column::nullable(format!("{end}_mac"), "", Dictionary, "the link has no MACs", mac, move |f: &Flow| {
-            f.endpoint[direction].mac.map(Name::Mac)
-        }));
+        out.push(Column::nullable(
+            format!("{end}_mac"),
+            "",
+            Dictionary,
+            "the link's frames do not carry it",
+            mac,
+            move |f: &Flow| f.endpoint[direction].mac.map(Name::Mac),
+        ));
     }
 }
 

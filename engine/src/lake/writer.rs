@@ -3,7 +3,7 @@
 //! LAKE-2: the cut depends on the rows and watermarks alone, so the same batches give the same files.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -149,7 +149,12 @@ struct Sheet<R: 'static> {
     spare: Vec<Vec<Store>>,
     scratch: Scratch,
     written: Totals,
+    /// Ids of this writer's files.
+    ids: HashSet<String>,
 }
+
+/// Ids remembered, so that equal files of one run do not become one. Years of a live engine's files.
+const IDS_KEPT: usize = 1 << 16;
 
 impl<R: Row> Sheet<R> {
     fn new(table: &'static Table<R>, lake: &Path, site: &str, settings: &LakeSettings, source: &str) -> Self {
@@ -172,6 +177,7 @@ impl<R: Row> Sheet<R> {
             spare: Vec::new(),
             scratch: Scratch::default(),
             written: Totals::default(),
+            ids: HashSet::new(),
         }
     }
 
@@ -271,7 +277,7 @@ impl<R: Row> Sheet<R> {
         }
         let Some(mut open) = self.open.remove(&hour) else { return };
         let Some(part) = open.part.take() else { return };
-        let id: String = open.identity.clone().finalize()[..16].iter().map(|octet| format!("{octet:02x}")).collect();
+        let id = self.new_id(&open.identity);
         match part.finish(&id) {
             Ok(finished) => {
                 self.written.rows += open.rows as u64;
@@ -286,6 +292,23 @@ impl<R: Row> Sheet<R> {
                 self.spare.push(open.stores);
             }
             Err(source) => note_failure(failure, self.directory_of(hour), &open, source),
+        }
+    }
+
+    /// A file's id: digest of its rows, and of how often this writer had such rows before. (A capture whose clock was set back can
+    /// have the same packets at the same times again; that file is another one, in every replay.)
+    fn new_id(&mut self, identity: &Sha1) -> String {
+        if self.ids.len() >= IDS_KEPT {
+            self.ids.clear();
+        }
+        let mut identity = identity.clone();
+        loop {
+            let digest = identity.clone().finalize();
+            let id: String = digest[..16].iter().map(|octet| format!("{octet:02x}")).collect();
+            if self.ids.insert(id.clone()) {
+                return id;
+            }
+            identity.update(digest);
         }
     }
 

@@ -125,7 +125,6 @@ impl Reading {
                 progress.packets.store(frames, Ordering::Relaxed);
                 progress.bytes_read.store(reading.octets_read(), Ordering::Relaxed);
                 progress.bytes_total.store(reading.octets_total().unwrap_or(0), Ordering::Relaxed);
-                self.meet_interfaces();
                 if shutdown.requested() {
                     break;
                 }
