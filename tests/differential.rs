@@ -17,7 +17,7 @@ use auscult_ebpf::{
     discard::ParseStop,
     limit::{DELTA_OCTETS_MAX, DELTA_PACKETS_MAX, SWEEP_SETS_MAX},
     meter,
-    parse::{self, Start},
+    parse::{self, Packet, Start},
     record::{
         DELTA_CONTINUES, Delta, FRAGMENT_LATER, FlowKey, Kind, Mark, SWEEP_FLUSH, SWEEP_MARK, SampleHead, SweepArguments,
         read_record,
@@ -231,8 +231,9 @@ fn difference(kernel: &[u8], native: Option<&[u8]>, history: &VecDeque<(u64, Vec
     let keys: Vec<_> = [kernel, native].iter().filter_map(|record| key_of(record)).collect();
     let of_flow = history.iter().rev().filter(|(_, frame)| {
         let slice = auscult_ebpf::frame::Slice::new(frame, frame.len() as u32);
-        let packet = parse::parse(&slice, Start::Ethernet, settings.has(FLAG_VLAN_IN_KEY));
-        packet.is_ok_and(|packet| keys.contains(&packet.flow_key()))
+        let mut packet = Packet::default();
+        let parsed = parse::parse(&slice, Start::Ethernet, settings.has(FLAG_VLAN_IN_KEY), &mut packet);
+        parsed.is_ok() && keys.contains(&packet.flow_key())
     });
     for (at, frame) in of_flow.take(SHOWN) {
         let _ = writeln!(text, "of the flow, at {at}, {} octets: {}", frame.len(), hex(&frame[..frame.len().min(200)]));
