@@ -203,11 +203,9 @@ fn live_settings(config: &Config) -> LiveSettings {
 
 /// Plays the generated scene through a software SPAN port and meters it live; where that cannot be, replays the same scene.
 pub fn demo(config: &Config, request: &DemoRequest, shutdown: &Shutdown, progress: &Arc<Progress>) -> Outcome {
-    let data = request.keep.clone().unwrap_or_else(|| std::env::temp_dir().join("auscult-demo"));
-    if request.keep.is_none() {
-        // Only ever the demo's own directory.
-        drop(std::fs::remove_dir_all(&data));
-    }
+    // A name of its own: nobody else's directory is ever written to or removed.
+    let own = || std::env::temp_dir().join(format!("auscult-demo-{}", std::process::id()));
+    let data = request.keep.clone().unwrap_or_else(own);
     let scene = Scene::new(request.seed, SceneSize::default());
     let outcome = match Lab::span(lab::MTU) {
         Ok(lab) => live_demo(config, &scene, &lab, &data, shutdown, progress),
