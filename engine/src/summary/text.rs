@@ -203,7 +203,7 @@ not read to its end: b.pcap: cut short after 12 packets
             assert!(json[field].is_number(), "{field}");
         }
         assert_eq!(json["discarded"], serde_json::json!({"frame_too_short": 0, "link_type": 40, "not_ip": 0}));
-        assert_eq!(json["lost"], serde_json::json!({"ring_full": 20, "no_ring": 0, "bad_record": 0, "write": 500}));
+        assert_eq!(json["lost"], serde_json::json!({"ring_full": 20, "no_ring": 0, "no_slot": 0, "bad_record": 0, "write": 500}));
         assert_eq!(json["imbalance"], serde_json::json!({"packets": 0, "octets": 0}));
         assert_eq!(json["samples"]["clinical"], 1_200);
         assert_eq!(json["packets_per_second"], 2_469_134.0);
