@@ -2,22 +2,28 @@
 
 use std::{
     fs,
+    os::fd::AsFd as _,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
+use auscult::capture::live::ring::{RingMemory, RingReader};
 use auscult_ebpf::settings::Settings;
 use aya::{
     Ebpf,
-    maps::{PerCpuArray, PerCpuValues},
     programs::{TestRun, TestRunOptions, Xdp, XdpMode},
-    util::nr_cpus,
 };
 use harness::kernel;
+
+/// What the product runs with: `ring_bytes` as configured by default, and the least pause and the batch of a drain thread.
+const RING_OCTETS: u32 = 4 << 20;
+const PAUSE: Duration = Duration::from_micros(500);
+const LEND_MOST: usize = 128;
 
 /// A loaded object.
 pub struct Kernel {
@@ -30,23 +36,19 @@ pub struct Kernel {
 impl Kernel {
     /// Loads an object with one ring per CPU and starts a thread that drains them all, pinned to the last CPU.
     pub fn load(object: &[u8], settings: Settings) -> Result<Self> {
-        let (ebpf, mut rings) = kernel::load(object, settings, kernel::RING_OCTETS)?;
-        let last = rings.len().saturating_sub(1);
+        let (ebpf, rings) = kernel::load(object, settings, RING_OCTETS)?;
+        let memories = rings.iter().map(|ring| RingMemory::map(ring.fd().as_fd(), RING_OCTETS)).collect::<Result<Vec<_>, _>>()?;
         let (stop, records) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stop_2, records_2) = (stop.clone(), records.clone());
         let drain = std::thread::spawn(move || {
-            pin(last);
+            pin(memories.len().saturating_sub(1));
+            let mut readers: Vec<_> = memories.iter().map(RingReader::new).collect();
+            let mut copy = Vec::new();
             while !stop_2.load(Ordering::Relaxed) {
-                let mut count = 0;
-                for ring in &mut rings {
-                    while ring.next().is_some() {
-                        count += 1;
-                    }
+                for reader in &mut readers {
+                    while drain(reader, &mut copy, &records_2) == LEND_MOST {}
                 }
-                records_2.fetch_add(count, Ordering::Relaxed);
-                if count == 0 {
-                    std::thread::yield_now();
-                }
+                std::thread::sleep(PAUSE);
             }
         });
         Ok(Self { ebpf, stop, records, drain: Some(drain) })
@@ -55,15 +57,6 @@ impl Kernel {
     /// Records drained so far.
     pub fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
-    }
-
-    /// Lets the bench programs make `flows` (a power of two) flows of one frame.
-    pub fn spread(&mut self, flows: u64) -> Result<()> {
-        let cpus = nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
-        let map = self.ebpf.map_mut("SPREAD").context("the object has no SPREAD")?;
-        let mut spread: PerCpuArray<_, [u64; 2]> = PerCpuArray::try_from(map)?;
-        spread.set(0, PerCpuValues::try_from(vec![[flows - 1, 1]; cpus])?, 0)?;
-        Ok(())
     }
 
     /// Loads a program into the kernel.
@@ -77,6 +70,13 @@ impl Kernel {
         let program: &mut Xdp = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
         program.attach(interface, XdpMode::Driver).with_context(|| format!("cannot attach {name} to {interface}"))?;
         Ok(())
+    }
+
+    /// TEMP
+    pub fn raw_fd(&self, name: &str) -> Result<i32> {
+        use std::os::fd::AsRawFd as _;
+        let program: &Xdp = self.ebpf.program(name).with_context(|| format!("no program {name}"))?.try_into()?;
+        Ok(program.fd()?.as_fd().as_raw_fd())
     }
 
     /// Mean nanoseconds per run over `repeat` runs of one frame.
@@ -94,6 +94,15 @@ impl Drop for Kernel {
             let _ = drain.join();
         }
     }
+}
+
+/// Copies records out as the product's drain does, so many at a time, and returns their number.
+fn drain(reader: &mut RingReader<'_>, copy: &mut Vec<u8>, records: &AtomicU64) -> usize {
+    copy.clear();
+    let drained = reader.drain(LEND_MOST, |record| copy.extend_from_slice(record)).records;
+    std::hint::black_box(&copy);
+    records.fetch_add(drained as u64, Ordering::Relaxed);
+    drained
 }
 
 /// Pins the calling thread to a CPU; without that CPU the figures are of any.

@@ -17,10 +17,10 @@ use crate::{
     discard::{Discard, Lost},
     frame::Frame,
     hash,
-    limit::{DELTA_OCTETS_MAX, DELTA_PACKETS_MAX, RUN_IDLE_TICKS, TICK_SHIFT},
+    limit::{RUN_IDLE_TICKS, TICK_SHIFT},
     parse::Packet,
-    record::{Core, Counters, DELTA_ONLY_SYN, Delta, SampleHead},
-    settings::{FLAG_SAMPLES, Settings},
+    record::{Core, Counters, DELTA_FULL, DELTA_ONLY_SYN, DELTA_OPENS, Delta, SampleHead},
+    settings::Settings,
 };
 
 /// TCP control bits (RFC 9293 §3.1).
@@ -51,6 +51,9 @@ pub mod group {
 
 /// Where records go: the CPU's ring, or a buffer natively.
 pub trait Sink {
+    /// CPU that the records are of.
+    fn cpu(&self) -> u16;
+
     /// Hands a delta over.
     ///
     /// # Errors
@@ -97,7 +100,6 @@ pub fn meter<const GROUPS: u32, F: Frame, S: Slots, K: Sink>(
     settings: &Settings,
     slots: &mut S,
     core: &mut Core,
-    cpu: u16,
     sink: &mut K,
 ) {
     let hash = hash::keyed(&packet.key, &settings.hash_keys);
@@ -106,27 +108,47 @@ pub fn meter<const GROUPS: u32, F: Frame, S: Slots, K: Sink>(
         core.counters.lost_octets[Lost::NoSlot as usize] += u64::from(packet.layer2_octets);
         return;
     };
-    let opens = packet.is_tcp() && packet.control_bits & (SYN | ACK) == SYN;
+    let opens = packet.control_bits & (SYN | ACK | FIN | RST) == SYN && packet.is_tcp();
+    let way = (packet.direction & 1) as usize;
+    // Most packets are one more of the delta that the slot holds.
+    if !hit || opens || tick(at ^ slot.base) != 0 || slot.flags & (DELTA_FULL | DELTA_ONLY_SYN) != 0 || !slot.dirty() {
+        prepare(packet, hash, hit, opens, at, slot, core, sink);
+    }
+    add::packet::<GROUPS, F>(frame, packet, way, at, slot);
+    if GROUPS & group::SAMPLES != 0 && slot.sample_left[way] != 0 && packet.payload_octets != 0 {
+        add::sample(frame, packet, way, at, settings, slot, core, sink);
+    }
+}
+
+/// Hands the slot's delta over where it has to end, and starts one for the packet unless one goes on.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "as above")]
+fn prepare<K: Sink>(
+    packet: &Packet,
+    hash: u64,
+    hit: bool,
+    opens: bool,
+    at: u64,
+    slot: &mut Delta,
+    core: &mut Core,
+    sink: &mut K,
+) {
     let reopens = opens && slot.flags & DELTA_ONLY_SYN == 0;
-    let dirty = slot.dirty();
     let ticks = tick(at).wrapping_sub(tick(slot.base));
     let mut fresh = !hit || reopens || ticks >= RUN_IDLE_TICKS;
-    if dirty && (fresh || ticks != 0 || full(slot, direction(packet))) {
+    if slot.dirty() && (fresh || ticks != 0 || slot.flags & DELTA_FULL != 0) {
         fresh |= hand_over(slot, &mut core.counters, sink).is_err();
         slot.header.packets = [0, 0];
     }
     if fresh {
-        add::claim(slot, packet, hash, at, cpu);
+        add::claim(slot, packet, hash, at, sink.cpu());
     } else if !slot.dirty() {
         add::restart(slot, at);
     }
-    add::packet::<GROUPS, F>(frame, packet, at, slot, opens);
-    if GROUPS & group::SAMPLES != 0
-        && settings.has(FLAG_SAMPLES)
-        && packet.payload_octets != 0
-        && slot.sample_left[direction(packet)] != 0
-    {
-        add::sample(frame, packet, at, settings, slot, core, sink);
+    if !opens {
+        slot.flags &= !DELTA_ONLY_SYN;
+    } else if !slot.dirty() {
+        slot.flags |= DELTA_OPENS;
     }
 }
 
@@ -150,18 +172,6 @@ pub fn discarded<F: Frame>(frame: &F, reason: Discard, counters: &mut Counters) 
     let reason = reason as usize & (Discard::CELLS - 1);
     counters.discarded_packets[reason] += 1;
     counters.discarded_octets[reason] += u64::from(frame.wire_octets());
-}
-
-/// Direction of a packet as an index that the verifier can bound.
-#[inline(always)]
-pub(crate) const fn direction(packet: &Packet) -> usize {
-    (packet.direction & 1) as usize
-}
-
-/// A count of the packet's direction is so high that the next packet could overflow one.
-#[inline(always)]
-fn full(slot: &Delta, way: usize) -> bool {
-    slot.header.packets[way] >= DELTA_PACKETS_MAX || slot.volume[way].layer2_octets >= DELTA_OCTETS_MAX
 }
 
 /// LEDGER-1: the slot leaves with its counts, or they are counted lost.

@@ -7,15 +7,18 @@
 //! For the verifier: offsets go through [`Frame::blur`] after each layer so that program paths merge, headers are read with
 //! one bound check each, and loops have constant bounds.
 
+mod field;
 mod link;
 mod network;
 mod transport;
+
+use core::mem::offset_of;
 
 use crate::{
     discard::{Discard, ParseStop},
     frame::Frame,
     limit::VLAN_IDS_KEPT,
-    record::{FORM_FRAGMENT, FORM_PORTLESS, FlowKey},
+    record::FlowKey,
 };
 
 /// Where parsing starts.
@@ -53,15 +56,15 @@ pub struct Packet {
     pub payload_octets: u32,
     /// Where the transport payload starts.
     pub payload_offset: u32,
-    /// TCP sequence number.
-    pub sequence: u32,
-    /// IP identification of a fragment.
-    pub fragment: u32,
     /// 0: from the key's low address to the high one, 1: back.
     pub direction: u32,
     /// Interface the packet came in by; set by whoever called the parser.
     pub observation_point: u32,
-    /// TCP: offset of the header.
+    /// TCP sequence number.
+    pub sequence: u32,
+    /// IP identification of a fragment.
+    pub fragment: u32,
+    /// Offset of a whole TCP header; zero for anything else.
     pub transport_offset: u16,
     /// TCP window.
     pub window: u16,
@@ -102,7 +105,7 @@ impl Packet {
     /// The packet is TCP with a whole header.
     #[inline(always)]
     pub fn is_tcp(&self) -> bool {
-        self.protocol == transport::TCP && self.form & (FORM_FRAGMENT | FORM_PORTLESS) == 0
+        self.transport_offset != 0
     }
 
     #[inline(always)]
@@ -125,10 +128,8 @@ pub fn parse<F: Frame>(frame: &F, start: Start, vlan_in_key: bool, packet: &mut 
     let (ethertype, offset) = match start {
         Start::Ethernet => link::ethernet(frame, packet)?,
         Start::Network { ethertype, offset, source_mac } => {
-            if let Some(at) = source_mac {
-                packet.link = LINK_SOURCE;
-                packet.source_mac = at;
-            }
+            packet.link = if source_mac.is_some() { LINK_SOURCE } else { 0 };
+            packet.source_mac = source_mac.unwrap_or_default();
             (ethertype, offset)
         }
     };
@@ -142,12 +143,14 @@ pub fn parse<F: Frame>(frame: &F, start: Start, vlan_in_key: bool, packet: &mut 
     if parsed { Ok(()) } else { link::as_link_flow(frame, ethertype, offset, packet) }
 }
 
-/// Zeroes what not every frame sets: the words behind the key. Volatile, because a `memset` is a call in BPF.
+/// Zeroes what not every frame sets. Volatile, because a `memset` is a call in BPF.
 #[inline(always)]
 fn clear(packet: &mut Packet) {
+    const FIRST: usize = offset_of!(Packet, sequence) / 8;
+    const { assert!(offset_of!(Packet, sequence) % 8 == 0 && offset_of!(Packet, link) == 8 * (FIRST + 3)) };
     let words = core::ptr::from_mut(packet).cast::<u64>();
-    let mut i = 5;
-    while i < size_of::<Packet>() / 8 {
+    let mut i = FIRST;
+    while i < FIRST + 3 {
         // SAFETY: the packet is 8-aligned and borrowed mutably, and all-zero is a value of every field.
         unsafe { words.add(i).write_volatile(0) };
         i += 1;

@@ -215,8 +215,8 @@ pub const DELTA_HAS_MACS: u8 = 1;
 pub const DELTA_CONTINUES: u8 = 2;
 /// `Delta::flags` bit: the first packet is a SYN without ACK.
 pub const DELTA_OPENS: u8 = 4;
-/// `Delta::flags` bit: the TCP gap or link state of this run is inexact (reserved).
-pub const DELTA_INEXACT: u8 = 8;
+/// `Delta::flags` bit: a count is so high that the next packet could overflow it, so the delta ended here.
+pub const DELTA_FULL: u8 = 8;
 /// `Delta::flags` bit: the packets of the delta so far are all SYN without ACK.
 pub const DELTA_ONLY_SYN: u8 = 16;
 

@@ -15,7 +15,7 @@ pub const FLAG_SAMPLES: u32 = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Settings {
-    /// Keys of the flow hash, five words of 64 random bits: without them an attacker cannot aim at one set.
+    /// Keys of the flow hash, five random odd numbers: without them an attacker cannot aim at one set.
     pub hash_keys: [u64; 5],
     /// Sets per CPU, minus one; sets are a power of two.
     pub sets_mask: u32,
@@ -44,8 +44,8 @@ impl Settings {
         Self {
             hash_keys: [
                 0x243f_6a88_85a3_08d3,
-                0x1319_8a2e_0370_7344,
-                0xa409_3822_299f_31d0,
+                0x1319_8a2e_0370_7345,
+                0xa409_3822_299f_31d1,
                 0x082e_fa98_ec4e_6c89,
                 0x4528_21e6_38d0_1377,
             ],

@@ -2,13 +2,10 @@
 //!
 //! A test run executes the program in the calling thread, so everything happens on the one CPU that the thread is pinned to.
 
-use std::{
-    fs, io,
-    os::fd::{FromRawFd, OwnedFd},
-    path::PathBuf,
-};
+use std::{fs, io, path::PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use auscult::capture::live::ring;
 use auscult_ebpf::{
     record::{SweepArguments, octets_of},
     settings::{FLAG_TIME_IN_METADATA, Settings},
@@ -87,7 +84,7 @@ pub fn object() -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// The kernel refuses a map, or the object lacks one.
-pub fn load(object: &[u8], settings: Settings, ring_octets: u32) -> Result<(Ebpf, Vec<RingBuf<MapData>>)> {
+pub fn load(object: &[u8], settings: Settings, ring_octets: u32) -> Result<(Ebpf, Vec<MapData>)> {
     let mut ebpf = EbpfLoader::new()
         .override_global("SETTINGS", &Global(settings), true)
         .map_max_entries("SETS", settings.sets_mask + 1)
@@ -97,28 +94,11 @@ pub fn load(object: &[u8], settings: Settings, ring_octets: u32) -> Result<(Ebpf
     let mut table = ArrayOfMaps::try_from(ebpf.map_mut("RINGS").context("the object has no RINGS")?)?;
     let mut rings = Vec::new();
     for cpu in 0..cpus {
-        let ring = create_ring(ring_octets)?;
+        let ring = MapData::from_fd(ring::create(ring_octets).context("cannot create a ring")?)?;
         table.set(cpu as u32, &ring, 0)?;
-        rings.push(RingBuf::try_from(Map::RingBuf(ring))?);
+        rings.push(ring);
     }
     Ok((ebpf, rings))
-}
-
-fn create_ring(octets: u32) -> Result<MapData> {
-    const MAP_CREATE: libc::c_long = 0;
-    const TYPE_RINGBUF: u32 = 27;
-    // Type, key and value octets, entries, flags, and members that stay zero: the front of `union bpf_attr`.
-    let mut attributes = [0u32; 18];
-    attributes[0] = TYPE_RINGBUF;
-    attributes[3] = octets;
-    // SAFETY: the attributes live through the call and their size is given; unnamed members count as zero.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, MAP_CREATE, attributes.as_ptr(), size_of_val(&attributes)) };
-    if fd < 0 {
-        bail!("cannot create a ring: {}", io::Error::last_os_error());
-    }
-    // SAFETY: the system call returned a new descriptor that nothing else owns.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-    MapData::from_fd(fd).context("cannot read back the ring's map")
 }
 
 /// Pins the calling thread to a CPU.
@@ -164,7 +144,7 @@ impl KernelTap {
         pin(cpu)?;
         let (mut ebpf, mut rings) = load(object, settings, ring_octets)?;
         ensure!(cpu < rings.len(), "there is no CPU {cpu}");
-        let ring = rings.swap_remove(cpu);
+        let ring = RingBuf::try_from(Map::RingBuf(rings.swap_remove(cpu)))?;
         xdp_mut(&mut ebpf, "sweep")?.load().context("the kernel refuses sweep")?;
         let name = hook.program();
         match hook {

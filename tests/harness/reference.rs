@@ -27,6 +27,7 @@ impl Sets for &mut Memory {
 /// Records one behind the other.
 #[derive(Debug, Default)]
 struct Octets {
+    cpu: u16,
     octets: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -41,6 +42,10 @@ impl Octets {
 }
 
 impl Sink for Octets {
+    fn cpu(&self) -> u16 {
+        self.cpu
+    }
+
     fn delta(&mut self, delta: &Delta) -> Result<(), Lost> {
         self.append([octets_of(delta), &[]]);
         Ok(())
@@ -63,7 +68,6 @@ const _: () = assert!(SAMPLE_LARGE <= u16::MAX as usize);
 /// The tap of one CPU, natively.
 pub struct NativeTap {
     settings: Settings,
-    cpu: u16,
     sets: Memory,
     core: Box<Core>,
     records: Octets,
@@ -73,12 +77,12 @@ impl NativeTap {
     /// An empty cache.
     pub fn new(settings: Settings, cpu: usize) -> Self {
         let sets = Memory(vec![Set::default(); settings.sets_mask as usize + 1]);
-        Self { settings, cpu: cpu as u16, sets, core: Box::default(), records: Octets::default() }
+        Self { settings, sets, core: Box::default(), records: Octets { cpu: cpu as u16, ..Octets::default() } }
     }
 
     /// Meters a whole frame at a time.
     pub fn frame(&mut self, at: u64, octets: &[u8]) {
-        let Self { settings, cpu, sets, core, records } = self;
+        let Self { settings, sets, core, records } = self;
         let frame = Slice::new(octets, octets.len() as u32);
         meter::seen(&frame, settings, &mut core.counters);
         let mut packet = Packet::default();
@@ -86,7 +90,7 @@ impl NativeTap {
             Ok(()) => {
                 packet.observation_point = settings.observation_point;
                 let mut slots = FlowCache { sets, mask: settings.sets_mask };
-                meter::meter::<{ group::ALL }, _, _, _>(&frame, &packet, at, settings, &mut slots, core, *cpu, records);
+                meter::meter::<{ group::ALL }, _, _, _>(&frame, &packet, at, settings, &mut slots, core, records);
             }
             Err(reason) => meter::discarded(&frame, reason, &mut core.counters),
         }
@@ -94,7 +98,7 @@ impl NativeTap {
 
     /// Does what the sweep program does.
     pub fn sweep(&mut self, arguments: &SweepArguments) {
-        let Self { cpu, sets, core, records, .. } = self;
+        let Self { sets, core, records, .. } = self;
         let SweepArguments { first, count, flags, at, .. } = *arguments;
         if count != 0 && count <= SWEEP_SETS_MAX {
             let sets = sets.0.iter_mut().skip(first as usize).take(count.next_multiple_of(BLOCK) as usize);
@@ -103,7 +107,7 @@ impl NativeTap {
             }
         }
         if flags & SWEEP_MARK != 0 {
-            let header = Header { kind: Kind::Mark as u8, abi: ABI, cpu: *cpu, packets: [0, 0] };
+            let header = Header { kind: Kind::Mark as u8, abi: ABI, cpu: records.cpu, packets: [0, 0] };
             let mut mark = Mark { header, at, counters: core.counters, ..Mark::default() };
             for slot in sets.0.iter().flatten() {
                 let (packets, octets) = meter::resident(slot);
@@ -116,7 +120,7 @@ impl NativeTap {
 
     /// The records since [`NativeTap::forget`], oldest first.
     pub fn records(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        let Octets { octets, ends } = &self.records;
+        let Octets { octets, ends, .. } = &self.records;
         let start = |i: usize| if i == 0 { 0 } else { ends[i - 1] };
         (0..ends.len()).map(move |i| &octets[start(i)..ends[i]])
     }

@@ -15,12 +15,12 @@ mod tap;
 use auscult_ebpf::{
     meter::{FlowCache, Found, Slots, group},
     parse::Packet,
-    record::Delta,
+    record::{Core, Delta},
 };
 use aya_ebpf::{
     bindings::xdp_action,
     macros::{map, xdp},
-    maps::{LruHashMap, PerCpuArray},
+    maps::LruHashMap,
     programs::XdpContext,
 };
 use frame::XdpFrame;
@@ -29,10 +29,6 @@ use map::CpuSets;
 /// The reference: the same slot as the value of one hash map that all CPUs share.
 #[map]
 static FLOWS: LruHashMap<[u64; 5], Delta> = LruHashMap::with_max_entries(1 << 21, 0);
-
-/// Number of flows minus one, a power of two minus one, and the state of the sequence that draws them.
-#[map]
-static SPREAD: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 
 struct Reference;
 
@@ -56,23 +52,25 @@ impl Slots for Reference {
     }
 }
 
-/// Makes one of many flows of the packet, at random (a linear congruential sequence; the same for every program).
+/// Makes one of 2^n flows of the packet, at random: n is the frame's traffic class, and the number of the packet stirred by two
+/// multiplications is the flow. The same for every program.
 #[inline(always)]
-fn spread(packet: &mut Packet) {
-    let Some(state) = SPREAD.get_ptr_mut(0) else { return };
-    // SAFETY: the element is this CPU's own.
-    let state = unsafe { &mut *state };
-    state[1] = state[1].wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    packet.key[0] = packet.key[0].wrapping_add((state[1] >> 33) & state[0]);
+fn spread(packet: &mut Packet, core: &Core) {
+    if packet.class == 0 {
+        return;
+    }
+    let mut draw = core.counters.seen_packets.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    draw = (draw ^ draw >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    packet.key[0] = packet.key[0].wrapping_add(draw >> 40 & ((1 << (packet.class & 31)) - 1));
 }
 
 #[inline(always)]
 fn run<const GROUPS: u32, S: Slots>(context: &XdpContext, slots: S) -> u32 {
     let settings = map::settings();
-    if let Some(core) = map::core() {
+    if let Some((core, packet)) = map::core() {
         let frame = XdpFrame::<false>::new(context, core);
         let at = map::now(settings, core);
-        tap::meter_frame::<GROUPS, _, _>(&frame, at, settings, core, slots, spread);
+        tap::meter_frame::<GROUPS, _, _>(&frame, at, settings, core, packet, slots, spread);
     }
     xdp_action::XDP_PASS
 }
@@ -90,18 +88,20 @@ pub fn bench_empty(_: XdpContext) -> u32 {
 /// Counts and drops: what a live-frames generator can be measured against.
 #[xdp]
 pub fn bench_count(_: XdpContext) -> u32 {
-    if let Some(core) = map::core() {
+    if let Some((core, _)) = map::core() {
         core.counters.seen_packets += 1;
     }
     xdp_action::XDP_DROP
 }
 
 #[xdp]
+#[inline(always)]
 pub fn bench_cache(context: XdpContext) -> u32 {
     cached::<{ group::ALL }>(&context)
 }
 
 #[xdp]
+#[inline(always)]
 pub fn bench_reference(context: XdpContext) -> u32 {
     run::<{ group::ALL }, _>(&context, Reference)
 }
@@ -151,3 +151,80 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[xdp]
+pub fn stage_core(context: XdpContext) -> u32 {
+    let settings = map::settings();
+    if let Some((core, _)) = map::core() {
+        let frame = XdpFrame::<false>::new(&context, core);
+        auscult_ebpf::meter::seen(&frame, settings, &mut core.counters);
+    }
+    xdp_action::XDP_PASS
+}
+
+#[xdp]
+pub fn stage_clock(context: XdpContext) -> u32 {
+    let settings = map::settings();
+    if let Some((core, _)) = map::core() {
+        let frame = XdpFrame::<false>::new(&context, core);
+        let at = map::now(settings, core);
+        auscult_ebpf::meter::seen(&frame, settings, &mut core.counters);
+        core.counters.duplicate_packets = at;
+    }
+    xdp_action::XDP_PASS
+}
+
+#[xdp]
+pub fn stage_parse(context: XdpContext) -> u32 {
+    let settings = map::settings();
+    if let Some((core, packet)) = map::core() {
+        let frame = XdpFrame::<false>::new(&context, core);
+        let at = map::now(settings, core);
+        auscult_ebpf::meter::seen(&frame, settings, &mut core.counters);
+        core.counters.duplicate_packets = at;
+        if auscult_ebpf::parse::parse(&frame, auscult_ebpf::parse::Start::Ethernet, false, packet).is_ok() { core.counters.duplicate_octets += 1; }
+    }
+    xdp_action::XDP_PASS
+}
+
+#[xdp]
+pub fn stage_find(context: XdpContext) -> u32 {
+    let settings = map::settings();
+    if let Some((core, packet)) = map::core() {
+        let frame = XdpFrame::<false>::new(&context, core);
+        let at = map::now(settings, core);
+        auscult_ebpf::meter::seen(&frame, settings, &mut core.counters);
+        core.counters.duplicate_packets = at;
+        if auscult_ebpf::parse::parse(&frame, auscult_ebpf::parse::Start::Ethernet, false, packet).is_ok() {
+            spread(packet, core);
+            let packet = core::hint::black_box(packet);
+            let hash = auscult_ebpf::hash::keyed(&packet.key, &settings.hash_keys);
+            let mut slots = FlowCache { sets: CpuSets, mask: settings.sets_mask };
+            if let Some(found) = slots.find(hash, &packet.key) {
+                if found.hit { core.counters.duplicate_octets += 1; } else { found.slot.key = packet.flow_key(); found.slot.header.abi = 1; }
+            }
+        }
+    }
+    xdp_action::XDP_PASS
+}
+
+#[xdp]
+pub fn stage_find_ref(context: XdpContext) -> u32 {
+    let settings = map::settings();
+    if let Some((core, packet)) = map::core() {
+        let frame = XdpFrame::<false>::new(&context, core);
+        let at = map::now(settings, core);
+        auscult_ebpf::meter::seen(&frame, settings, &mut core.counters);
+        core.counters.duplicate_packets = at;
+        if auscult_ebpf::parse::parse(&frame, auscult_ebpf::parse::Start::Ethernet, false, packet).is_ok() {
+            spread(packet, core);
+            let packet = core::hint::black_box(packet);
+            let hash = auscult_ebpf::hash::keyed(&packet.key, &settings.hash_keys);
+            let mut slots = Reference;
+            if let Some(found) = slots.find(hash, &packet.key) {
+                if found.hit { core.counters.duplicate_octets += 1; } else { found.slot.key = packet.flow_key(); found.slot.header.abi = 1; }
+            }
+        }
+    }
+    xdp_action::XDP_PASS
+}

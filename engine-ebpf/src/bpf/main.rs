@@ -13,6 +13,7 @@ mod tap;
 use auscult_ebpf::{
     frame::Frame,
     meter::{FlowCache, group},
+    parse::Packet,
     record::Core,
     settings::{FLAG_TIME_IN_METADATA, Settings},
 };
@@ -39,11 +40,11 @@ pub fn tap_xdp_frags(context: XdpContext) -> u32 {
 #[inline(always)]
 fn tap_xdp_any<const FRAGS: bool>(context: &XdpContext) -> u32 {
     let settings = map::settings();
-    if let Some(core) = map::core() {
+    if let Some((core, packet)) = map::core() {
         let frame = XdpFrame::<FRAGS>::new(context, core);
         let told = if settings.has(FLAG_TIME_IN_METADATA) { frame.metadata_time() } else { None };
         let at = if let Some(at) = told { at } else { map::now(settings, core) };
-        tap(&frame, at, settings, core);
+        tap(&frame, at, settings, core, packet);
     }
     if settings.disposition == xdp_action::XDP_DROP { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
 }
@@ -52,24 +53,24 @@ fn tap_xdp_any<const FRAGS: bool>(context: &XdpContext) -> u32 {
 #[classifier]
 pub fn tap_tcx(context: TcContext) -> i32 {
     let settings = map::settings();
-    if let Some(core) = map::core() {
+    if let Some((core, packet)) = map::core() {
         let frame = TcxFrame::new(&context, core);
         let at = if settings.has(FLAG_TIME_IN_METADATA) { frame.metadata_time() } else { map::now(settings, core) };
-        tap(&frame, at, settings, core);
+        tap(&frame, at, settings, core, packet);
     }
     if settings.disposition == xdp_action::XDP_DROP { TC_ACT_SHOT } else { TC_ACT_UNSPEC }
 }
 
 #[inline(always)]
-fn tap<F: Frame>(frame: &F, at: u64, settings: &Settings, core: &mut Core) {
+fn tap<F: Frame>(frame: &F, at: u64, settings: &Settings, core: &mut Core, packet: &'static mut Packet) {
     let slots = FlowCache { sets: CpuSets, mask: settings.sets_mask };
-    tap::meter_frame::<{ group::ALL }, _, _>(frame, at, settings, core, slots, |_| {});
+    tap::meter_frame::<{ group::ALL }, _, _>(frame, at, settings, core, packet, slots, |_, _| {});
 }
 
 /// Runs after each NAPI poll of this CPU: the next packet reads the clock anew (`clock = "poll"`).
 #[raw_tracepoint(tracepoint = "napi_poll")]
 pub fn napi_poll(_: RawTracePointContext) -> i32 {
-    if let Some(core) = map::core() {
+    if let Some((core, _)) = map::core() {
         core.poll_at = 0;
     }
     0

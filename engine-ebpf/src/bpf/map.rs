@@ -11,7 +11,7 @@ use auscult_ebpf::{
 };
 use aya_ebpf::{
     btf_maps::{ArrayOfMaps, RingBuf},
-    helpers::bpf_ktime_get_ns,
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
     macros::{btf_map, map},
     maps::PerCpuArray,
 };
@@ -24,14 +24,19 @@ static RINGS: ArrayOfMaps<RingBuf<Delta, 4096>, { CPUS_MAX as usize }> = ArrayOf
 #[map]
 static SETS: PerCpuArray<Set> = PerCpuArray::with_max_entries(SETS_DEFAULT, 0);
 
-/// Counters and shares.
+/// What one CPU keeps besides its slots.
 #[map]
-static CORE: PerCpuArray<Core> = PerCpuArray::with_max_entries(1, 0);
+static CORE: PerCpuArray<Memory> = PerCpuArray::with_max_entries(1, 0);
 
-/// The packet between parser and meter. Through memory, because the verifier would otherwise walk the meter once for every path
-/// through the parser.
-#[map]
-static PACKET: PerCpuArray<Packet> = PerCpuArray::with_max_entries(1, 0);
+/// One element, because each further map costs a look-up per packet.
+#[repr(C)]
+struct Memory {
+    /// Counters and shares.
+    core: Core,
+    /// The packet between parser and meter. Through memory, because the verifier would otherwise walk the meter once for every
+    /// path through the parser.
+    packet: Packet,
+}
 
 /// Set at load time; read-only from then on.
 #[unsafe(no_mangle)]
@@ -46,19 +51,13 @@ pub fn settings() -> &'static Settings {
     core::hint::black_box(&SETTINGS)
 }
 
-/// This CPU's counters and shares.
+/// This CPU's counters and shares, and its place for the packet.
 #[inline(always)]
-pub fn core() -> Option<&'static mut Core> {
+pub fn core() -> Option<(&'static mut Core, &'static mut Packet)> {
     // SAFETY: the element lives as long as the program, is this CPU's own, and each program borrows it once; the tap and the
     // sweep of one CPU exclude each other because both run with bottom halves disabled.
-    CORE.get_ptr_mut(0).map(|core| unsafe { &mut *core })
-}
-
-/// This CPU's place for the packet.
-#[inline(always)]
-pub fn packet() -> Option<&'static mut Packet> {
-    // SAFETY: as in `core`.
-    PACKET.get_ptr_mut(0).map(|packet| unsafe { &mut *packet })
+    let memory = unsafe { &mut *CORE.get_ptr_mut(0)? };
+    Some((&mut memory.core, &mut memory.packet))
 }
 
 /// Observation time.
@@ -87,16 +86,20 @@ impl Sets for CpuSets {
 }
 
 /// The ring of this CPU.
-pub struct CpuRing {
-    /// Number of the CPU.
-    pub cpu: u32,
+pub struct CpuRing;
+
+/// Number of this CPU.
+#[inline(always)]
+fn cpu() -> u32 {
+    // SAFETY: no arguments.
+    unsafe { bpf_get_smp_processor_id() }
 }
 
 impl CpuRing {
     /// Appends a Mark, written in place: it is too large for the stack.
     #[inline(always)]
     pub fn mark(&mut self, header: Header, at: u64, counters: &Counters, resident: [u64; 2]) -> Result<(), Lost> {
-        let ring = RINGS.get(self.cpu).ok_or(Lost::NoRing)?;
+        let ring = RINGS.get(cpu()).ok_or(Lost::NoRing)?;
         let mut entry = ring.reserve_untyped::<Mark>(0).ok_or(Lost::RingFull)?;
         let mark = entry.as_mut_ptr();
         // SAFETY: `mark` has room for a `Mark`; all its fields are written.
@@ -114,8 +117,13 @@ impl CpuRing {
 
 impl Sink for CpuRing {
     #[inline(always)]
+    fn cpu(&self) -> u16 {
+        cpu() as u16
+    }
+
+    #[inline(always)]
     fn delta(&mut self, delta: &Delta) -> Result<(), Lost> {
-        let ring = RINGS.get(self.cpu).ok_or(Lost::NoRing)?;
+        let ring = RINGS.get(cpu()).ok_or(Lost::NoRing)?;
         let mut entry = ring.reserve_untyped::<Delta>(0).ok_or(Lost::RingFull)?;
         // SAFETY: the entry has room for a `Delta`, and the slot is not in the ring.
         unsafe { entry.as_mut_ptr().copy_from_nonoverlapping(delta, 1) };
@@ -125,7 +133,7 @@ impl Sink for CpuRing {
 
     #[inline(always)]
     fn sample<F: Frame, const N: usize>(&mut self, head: &SampleHead, frame: &F, offset: u32) -> Result<(), Lost> {
-        let ring = RINGS.get(self.cpu).ok_or(Lost::NoRing)?;
+        let ring = RINGS.get(cpu()).ok_or(Lost::NoRing)?;
         let mut entry = ring.reserve_untyped::<Sample<N>>(0).ok_or(Lost::RingFull)?;
         let record = entry.as_mut_ptr();
         // SAFETY: `record` has room for a `Sample<N>`; only its two fields are written, in place.

@@ -5,12 +5,12 @@ use core::ffi::c_void;
 
 use auscult_ebpf::{
     limit::{SETS_MAX, SWEEP_SETS_MAX},
-    meter::{self, Sets as _},
+    meter::{self, Sets as _, Sink as _},
     record::{ABI, Header, Kind, SWEEP_FLUSH, SWEEP_MARK, SweepArguments},
     settings::FLAG_TIME_IN_METADATA,
 };
 use aya_ebpf::{
-    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_loop},
+    helpers::{bpf_ktime_get_ns, generated::bpf_loop},
     macros::xdp,
     programs::XdpContext,
 };
@@ -74,9 +74,8 @@ fn each(blocks: u32, body: Body, walk: &mut Walk) {
 unsafe extern "C" fn sweep_block(block: u32, walk: *mut Walk) -> i64 {
     // SAFETY: the pointer is `each`'s.
     let (first, flush, at) = unsafe { ((*walk).first, (*walk).flush, (*walk).at) };
-    let Some(core) = map::core() else { return 1 };
-    // SAFETY: no arguments.
-    let mut ring = CpuRing { cpu: unsafe { bpf_get_smp_processor_id() } };
+    let Some((core, _)) = map::core() else { return 1 };
+    let mut ring = CpuRing;
     let mut sets = CpuSets;
     for i in 0..BLOCK {
         let Some([one, two]) = sets.set(first + block * BLOCK + i) else { return 1 };
@@ -108,11 +107,9 @@ unsafe extern "C" fn sum_block(block: u32, walk: *mut Walk) -> i64 {
 /// Appends the Mark.
 #[inline(always)]
 fn mark(walk: &Walk) -> u32 {
-    let Some(core) = map::core() else { return BAD_ARGUMENTS };
-    // SAFETY: no arguments.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    let header = Header { kind: Kind::Mark as u8, abi: ABI, cpu: cpu as u16, packets: [0, 0] };
-    match (CpuRing { cpu }).mark(header, walk.at, &core.counters, [walk.packets, walk.octets]) {
+    let Some((core, _)) = map::core() else { return BAD_ARGUMENTS };
+    let header = Header { kind: Kind::Mark as u8, abi: ABI, cpu: CpuRing.cpu(), packets: [0, 0] };
+    match CpuRing.mark(header, walk.at, &core.counters, [walk.packets, walk.octets]) {
         Ok(()) => DONE,
         Err(_) => NO_ROOM,
     }

@@ -1,16 +1,16 @@
 //! Adding one packet to its slot.
 
-use super::{ACK, FIN, RST, SYN, Sink, direction, group, size_bin, tick};
+use super::{ACK, FIN, RST, SYN, Sink, group, size_bin, tick};
 use crate::{
     frame::Frame,
-    limit::{FIRST_PACKETS, SAMPLE_LARGE, SAMPLE_MEDIUM, SAMPLE_SMALL, TCP_OPTIONS_MAX},
+    limit::{DELTA_OCTETS_MAX, DELTA_PACKETS_MAX, FIRST_PACKETS, SAMPLE_LARGE, SAMPLE_MEDIUM, SAMPLE_SMALL, TCP_OPTIONS_MAX},
     parse::{LINK_SOURCE, LINK_TARGET, Packet},
     record::{
-        ABI, Core, DELTA_CONTINUES, DELTA_HAS_MACS, DELTA_ONLY_SYN, DELTA_OPENS, Delta, FlowKey, Header, Kind, SEEN_ACK,
+        ABI, Core, DELTA_CONTINUES, DELTA_FULL, DELTA_HAS_MACS, DELTA_ONLY_SYN, Delta, FlowKey, Header, Kind, SEEN_ACK,
         SEEN_GAP, SEEN_LOW, SEEN_SEQUENCE, SEEN_SYN, SEEN_SYN_ACK, SampleHead, Stack, Volume,
     },
     sample::{CLINICAL_BUDGET, Class, class_of, opens_clinical},
-    settings::Settings,
+    settings::{FLAG_SAMPLES, Settings},
 };
 
 /// Takes a slot over for a new run of the packet's flow.
@@ -69,25 +69,28 @@ fn clear<const WORDS: usize>(words: *mut u64) {
 
 /// Adds the packet to a slot that holds its key.
 #[inline(always)]
-pub fn packet<const GROUPS: u32, F: Frame>(frame: &F, packet: &Packet, at: u64, slot: &mut Delta, opens: bool) {
-    let way = direction(packet);
+pub fn packet<const GROUPS: u32, F: Frame>(frame: &F, packet: &Packet, way: usize, at: u64, slot: &mut Delta) {
     let since = at.wrapping_sub(slot.base) as u32;
     let size = if packet.octets > 0xffff { u16::MAX } else { packet.octets as u16 };
     let count = slot.header.packets[way];
-    if !slot.dirty() && opens {
-        slot.flags |= DELTA_OPENS;
-    }
-    if !opens {
-        slot.flags &= !DELTA_ONLY_SYN;
-    }
     if count == 0 {
-        slot.observation_points[way] = packet.observation_point;
+        first_of_direction::<GROUPS, F>(frame, packet, since, size, slot, way);
+    } else {
+        another_of_direction::<GROUPS>(packet, since, size, slot, way);
     }
-    if GROUPS & group::LINK != 0 && count == 0 {
-        first_of_direction(frame, packet, slot, way);
-    }
-    volume::<GROUPS>(&mut slot.volume[way], packet, since, size, count);
     slot.header.packets[way] = count + 1;
+    let volume = &mut slot.volume[way];
+    volume.last = since;
+    volume.octets += packet.octets;
+    volume.layer2_octets += packet.layer2_octets;
+    volume.payload_octets += packet.payload_octets;
+    if count >= DELTA_PACKETS_MAX - 1 || volume.layer2_octets >= DELTA_OCTETS_MAX {
+        slot.flags |= DELTA_FULL;
+    }
+    if GROUPS & group::SIZES != 0 {
+        volume.octets_squared += u64::from(packet.octets) * u64::from(packet.octets);
+        volume.histogram[size_bin(size)] += 1;
+    }
     if GROUPS & group::FIRST_PACKETS != 0 && slot.first_count < FIRST_PACKETS as u8 {
         let i = slot.first_count as usize & (FIRST_PACKETS - 1);
         slot.first_at[i] = since;
@@ -95,51 +98,73 @@ pub fn packet<const GROUPS: u32, F: Frame>(frame: &F, packet: &Packet, at: u64, 
         slot.first_direction |= (way as u8) << i;
         slot.first_count += 1;
     }
-    if packet.stop > slot.stop {
-        slot.stop = packet.stop;
+    if packet.stop | packet.fragments != 0 {
+        unusual::<GROUPS>(packet, slot, way);
     }
     if GROUPS & group::NETWORK != 0 {
-        network(packet, slot, way, count);
+        let stack = &mut slot.stack[way];
+        stack.class_union |= packet.class;
+        stack.control_bits |= packet.control_bits;
     }
     if GROUPS & group::TCP != 0 && packet.is_tcp() {
         tcp(frame, packet, since, slot, way);
     }
 }
 
+/// Parse stops and fragments.
 #[inline(always)]
-fn network(packet: &Packet, slot: &mut Delta, way: usize, count: u16) {
-    let stack = &mut slot.stack[way];
-    if count == 0 {
-        stack.ttl_min = packet.ttl;
-        stack.ttl_max = packet.ttl;
-        stack.class_first = packet.class;
-    } else if packet.ttl < stack.ttl_min {
-        stack.ttl_min = packet.ttl;
-    } else if packet.ttl > stack.ttl_max {
-        stack.ttl_max = packet.ttl;
+fn unusual<const GROUPS: u32>(packet: &Packet, slot: &mut Delta, way: usize) {
+    if packet.stop > slot.stop {
+        slot.stop = packet.stop;
     }
-    stack.class_union |= packet.class;
-    stack.control_bits |= packet.control_bits;
-    if packet.fragments != 0 {
-        stack.fragments |= packet.fragments;
+    if GROUPS & group::NETWORK != 0 && packet.fragments != 0 {
+        slot.stack[way].fragments |= packet.fragments;
         slot.fragment = packet.fragment;
     }
 }
 
+/// What the first packet of a direction alone tells, and where extremes start.
 #[inline(always)]
-fn volume<const GROUPS: u32>(volume: &mut Volume, packet: &Packet, since: u32, size: u16, count: u16) {
-    volume.octets += packet.octets;
-    volume.layer2_octets += packet.layer2_octets;
-    volume.payload_octets += packet.payload_octets;
-    if count == 0 {
-        volume.first = since;
-    }
+fn first_of_direction<const GROUPS: u32, F: Frame>(
+    frame: &F,
+    packet: &Packet,
+    since: u32,
+    size: u16,
+    slot: &mut Delta,
+    way: usize,
+) {
+    slot.observation_points[way] = packet.observation_point;
+    let volume = &mut slot.volume[way];
+    volume.first = since;
     if GROUPS & group::SIZES != 0 {
-        sizes(volume, packet, size, count);
+        volume.size_min = size;
+        volume.size_max = size;
     }
-    if GROUPS & group::INTERVALS != 0 && count != 0 {
+    if GROUPS & group::NETWORK != 0 {
+        let stack = &mut slot.stack[way];
+        stack.ttl_min = packet.ttl;
+        stack.ttl_max = packet.ttl;
+        stack.class_first = packet.class;
+    }
+    if GROUPS & group::LINK != 0 {
+        link(frame, packet, slot, way);
+    }
+}
+
+/// Extremes and intervals of the second and each later packet of a direction.
+#[inline(always)]
+fn another_of_direction<const GROUPS: u32>(packet: &Packet, since: u32, size: u16, slot: &mut Delta, way: usize) {
+    let volume = &mut slot.volume[way];
+    if GROUPS & group::SIZES != 0 {
+        if size < volume.size_min {
+            volume.size_min = size;
+        } else if size > volume.size_max {
+            volume.size_max = size;
+        }
+    }
+    if GROUPS & group::INTERVALS != 0 {
         let interval = since.wrapping_sub(volume.last);
-        if count == 1 || interval < volume.interval_min {
+        if interval < volume.interval_min || slot.header.packets[way] == 1 {
             volume.interval_min = interval;
         }
         if interval > volume.interval_max {
@@ -147,26 +172,18 @@ fn volume<const GROUPS: u32>(volume: &mut Volume, packet: &Packet, since: u32, s
         }
         volume.interval_squared += u64::from(interval) * u64::from(interval);
     }
-    volume.last = since;
-}
-
-#[inline(always)]
-fn sizes(volume: &mut Volume, packet: &Packet, size: u16, count: u16) {
-    volume.octets_squared += u64::from(packet.octets) * u64::from(packet.octets);
-    let bin = &mut volume.histogram[size_bin(size)];
-    *bin += 1;
-    if count == 0 {
-        volume.size_min = size;
-        volume.size_max = size;
-    } else if size < volume.size_min {
-        volume.size_min = size;
-    } else if size > volume.size_max {
-        volume.size_max = size;
+    if GROUPS & group::NETWORK != 0 {
+        let stack = &mut slot.stack[way];
+        if packet.ttl < stack.ttl_min {
+            stack.ttl_min = packet.ttl;
+        } else if packet.ttl > stack.ttl_max {
+            stack.ttl_max = packet.ttl;
+        }
     }
 }
 
 #[inline(always)]
-fn first_of_direction<F: Frame>(frame: &F, packet: &Packet, slot: &mut Delta, way: usize) {
+fn link<F: Frame>(frame: &F, packet: &Packet, slot: &mut Delta, way: usize) {
     let link = &mut slot.link[way];
     let both = if packet.link & LINK_TARGET != 0 { frame.read::<6>(0) } else { None };
     link.target = both.unwrap_or_default();
@@ -183,15 +200,31 @@ fn first_of_direction<F: Frame>(frame: &F, packet: &Packet, slot: &mut Delta, wa
 #[inline(always)]
 fn tcp<F: Frame>(frame: &F, packet: &Packet, since: u32, slot: &mut Delta, way: usize) {
     let bits = packet.control_bits;
-    let stack = &mut slot.stack[way];
+    let mut octets = packet.payload_octets;
     if bits & (SYN | FIN | RST) != 0 {
-        stack.syn += u16::from(bits & SYN != 0);
-        stack.fin += u16::from(bits & FIN != 0);
-        stack.rst += u16::from(bits & RST != 0);
+        octets = control(frame, packet, since, slot, way);
     }
+    let stack = &mut slot.stack[way];
     if packet.window == 0 && bits & RST == 0 {
         stack.zero_windows += 1;
     }
+    if stack.seen & SEEN_ACK == 0 && bits & (ACK | SYN) == ACK {
+        stack.seen |= SEEN_ACK;
+        stack.ack_at = since;
+    }
+    if octets != 0 {
+        sequence(stack, packet.sequence, octets);
+    }
+}
+
+/// Segments that open or close. Returns the octets of sequence space that the segment occupies.
+#[inline(always)]
+fn control<F: Frame>(frame: &F, packet: &Packet, since: u32, slot: &mut Delta, way: usize) -> u32 {
+    let bits = packet.control_bits;
+    let stack = &mut slot.stack[way];
+    stack.syn += u16::from(bits & SYN != 0);
+    stack.fin += u16::from(bits & FIN != 0);
+    stack.rst += u16::from(bits & RST != 0);
     if bits & SYN != 0 {
         if stack.seen & SEEN_SYN == 0 {
             opening(frame, packet, since, stack);
@@ -199,23 +232,21 @@ fn tcp<F: Frame>(frame: &F, packet: &Packet, since: u32, slot: &mut Delta, way: 
         let class = slot.class & (Class::CELLS as u8 - 1);
         let budget = if class == Class::Clinical as u8 { CLINICAL_BUDGET } else { Class::Stream.budget() };
         slot.sample_left = [budget, budget];
-    } else if bits & ACK != 0 && stack.seen & SEEN_ACK == 0 {
-        stack.seen |= SEEN_ACK;
-        stack.ack_at = since;
     }
-    if bits & RST == 0 {
-        let stack = &mut slot.stack[way];
-        let octets = packet.payload_octets + u32::from(bits & SYN != 0) + u32::from(bits & FIN != 0);
-        if octets != 0 {
-            sequence(stack, packet.sequence, octets);
-        }
+    if bits & RST != 0 {
+        return 0;
     }
+    packet.payload_octets + u32::from(bits & SYN != 0) + u32::from(bits & FIN != 0)
 }
 
 /// Sequence space: see the fields of [`Stack`]. Comparisons are modulo 2^32 (RFC 9293 §3.4).
 #[inline(always)]
 fn sequence(stack: &mut Stack, start: u32, octets: u32) {
     let end = start.wrapping_add(octets);
+    if start == stack.sequence_next && stack.seen & (SEEN_LOW | SEEN_SEQUENCE) == SEEN_LOW | SEEN_SEQUENCE {
+        stack.sequence_next = end;
+        return;
+    }
     if stack.seen & SEEN_LOW == 0 || (start.wrapping_sub(stack.sequence_low) as i32) < 0 {
         stack.seen |= SEEN_LOW;
         stack.sequence_low = start;
@@ -305,13 +336,16 @@ fn opening<F: Frame>(frame: &F, packet: &Packet, since: u32, stack: &mut Stack) 
 pub fn sample<F: Frame, K: Sink>(
     frame: &F,
     packet: &Packet,
+    way: usize,
     at: u64,
     settings: &Settings,
     slot: &mut Delta,
     core: &mut Core,
     sink: &mut K,
 ) {
-    let way = direction(packet);
+    if !settings.has(FLAG_SAMPLES) {
+        return;
+    }
     if slot.class == Class::Stream as u8 && opens_clinical(frame, packet.payload_offset) {
         slot.class = Class::Clinical as u8;
         slot.sample_left = [CLINICAL_BUDGET, CLINICAL_BUDGET];

@@ -1,6 +1,6 @@
 //! Link layer: Ethernet II and 802.3 headers, VLAN tags (IEEE 802.1Q, 802.1ad), and flows of frames that are not IP.
 
-use super::{LINK_SOURCE, LINK_TARGET, Packet};
+use super::{LINK_SOURCE, LINK_TARGET, Packet, field::be16};
 use crate::{
     discard::{Discard, ParseStop},
     frame::Frame,
@@ -14,7 +14,7 @@ const ETHERTYPE_MIN: u16 = 0x0600;
 
 #[inline(always)]
 const fn is_vlan(ethertype: u16) -> bool {
-    matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
+    ethertype > 0x8000 && matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
 }
 
 /// Reads the Ethernet header: the type field and the offset of what follows.
@@ -23,12 +23,15 @@ pub fn ethernet<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(u16, u32), 
     let header = frame.read::<14>(0).ok_or(Discard::FrameTooShort)?;
     packet.link = LINK_TARGET | LINK_SOURCE;
     packet.source_mac = 6;
-    Ok((u16::from_be_bytes([header[12], header[13]]), ETHERNET_OCTETS))
+    Ok((be16::<12, _>(&header), ETHERNET_OCTETS))
 }
 
 /// Reads VLAN tags from `ethertype` at `offset` on: the ethertype and offset of what follows them.
 #[inline(always)]
 pub fn tags<F: Frame>(frame: &F, mut ethertype: u16, mut offset: u32, packet: &mut Packet) -> (u16, u32) {
+    if !is_vlan(ethertype) && frame.offloaded_tag().is_none() {
+        return (ethertype, frame.blur(offset));
+    }
     let mut count = 0;
     if let Some(tag) = frame.offloaded_tag() {
         packet.tags[0] = tag;
@@ -43,14 +46,14 @@ pub fn tags<F: Frame>(frame: &F, mut ethertype: u16, mut offset: u32, packet: &m
             break;
         };
         // Not indexed by `count`: a variable index would keep the whole packet in memory instead of registers.
-        let control = u16::from_be_bytes([tag[0], tag[1]]);
+        let control = be16::<0, _>(&tag);
         if count == 0 {
             packet.tags[0] = control;
         } else if count == 1 {
             packet.tags[1] = control;
         }
         count += 1;
-        ethertype = u16::from_be_bytes([tag[2], tag[3]]);
+        ethertype = be16::<2, _>(&tag);
         offset += 4;
     }
     packet.tag_count = count as u8;
@@ -73,10 +76,10 @@ pub fn as_link_flow<F: Frame>(frame: &F, ethertype: u16, offset: u32, packet: &m
     if ethertype < ETHERTYPE_MIN && packet.stop == 0 {
         scope = 0;
         if let Some(llc) = frame.read::<8>(offset) {
-            ports = u64::from(u16::from_be_bytes([llc[0], llc[1]]));
+            ports = u64::from(be16::<0, _>(&llc));
             header = offset + 3;
             if ports == 0xaaaa {
-                ports |= u64::from(u16::from_be_bytes([llc[6], llc[7]])) << 16;
+                ports |= u64::from(be16::<6, _>(&llc)) << 16;
                 header = offset + 8;
             }
         }

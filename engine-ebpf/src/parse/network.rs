@@ -1,6 +1,10 @@
 //! Network layer: IPv4 (RFC 791) and IPv6 with its extension headers (RFC 8200).
 
-use super::{Packet, transport};
+use super::{
+    Packet,
+    field::{be16, be32, le32, le64},
+    transport,
+};
 use crate::{
     discard::ParseStop,
     frame::Frame,
@@ -47,37 +51,52 @@ pub fn ipv4<F: Frame>(frame: &F, offset: u32, scope: u16, packet: &mut Packet) -
         packet.stopped(ParseStop::NetworkMalformed);
         return false;
     }
-    let room = packet.layer2_octets.saturating_sub(offset);
-    let total = u32::from(u16::from_be_bytes([header[2], header[3]]));
-    let mut malformed = total != 0 && total < header_octets;
-    malformed |= room < header_octets;
-    packet.octets = if total == 0 || total > room || malformed { room } else { total };
+    // What was read lies within the frame.
+    let room = packet.layer2_octets.wrapping_sub(offset);
+    let mut total = u32::from(be16::<2, _>(&header));
+    let mut octets = total.wrapping_sub(header_octets);
+    let mut stop = ParseStop::Complete;
+    if total < header_octets || total > room {
+        // Zero is what segmentation offload leaves there.
+        if total != 0 && total < header_octets || room < header_octets {
+            stop = ParseStop::NetworkMalformed;
+        }
+        total = room;
+        octets = room.saturating_sub(header_octets);
+    }
+    packet.octets = total;
     packet.class = header[1];
     packet.ttl = header[8];
     packet.protocol = header[9];
     packet.form = FORM_IPV4;
     let inner = Inner {
-        source: [u64::from(u32::from_le_bytes([header[12], header[13], header[14], header[15]])), 0],
-        target: [u64::from(u32::from_le_bytes([header[16], header[17], header[18], header[19]])), 0],
+        source: [le32::<12, _>(&header).into(), 0],
+        target: [le32::<16, _>(&header).into(), 0],
         offset: frame.blur(offset + header_octets),
-        octets: packet.octets.saturating_sub(header_octets),
+        octets,
         scope,
     };
-    let fragment = u16::from_be_bytes([header[6], header[7]]);
+    let fragment = be16::<6, _>(&header);
     if fragment & 0x3fff != 0 {
-        packet.fragment = u32::from(u16::from_be_bytes([header[4], header[5]]));
+        packet.fragment = be16::<4, _>(&header).into();
         packet.fragments = if fragment & 0x1fff == 0 { FRAGMENT_FIRST } else { FRAGMENT_LATER };
     }
-    if malformed {
-        transport::without_ports(packet, &inner, ParseStop::NetworkMalformed);
-    } else if fragment & 0x1fff != 0 {
+    carried(frame, packet, &inner, stop);
+    true
+}
+
+/// What the network header carries: a transport header, a later fragment, or something that is not whole.
+#[inline(always)]
+fn carried<F: Frame>(frame: &F, packet: &mut Packet, inner: &Inner, stop: ParseStop) {
+    if stop != ParseStop::Complete {
+        transport::without_ports(packet, inner, stop);
+    } else if packet.fragments & FRAGMENT_LATER != 0 {
         packet.form |= FORM_FRAGMENT;
-        transport::keyed(packet, &inner, 0, 0);
+        transport::keyed(packet, inner, 0, 0);
         transport::payload(packet, inner.offset, inner.octets);
     } else {
-        transport::transport(frame, &inner, packet);
+        transport::transport(frame, inner, packet);
     }
-    true
 }
 
 /// Parses IPv6, its extension headers and what they carry; false when not even the fixed header is whole.
@@ -91,43 +110,23 @@ pub fn ipv6<F: Frame>(frame: &F, offset: u32, scope: u16, packet: &mut Packet) -
         packet.stopped(ParseStop::NetworkMalformed);
         return false;
     }
-    let room = packet.layer2_octets.saturating_sub(offset);
-    let length = u32::from(u16::from_be_bytes([header[4], header[5]]));
+    let room = packet.layer2_octets.wrapping_sub(offset);
+    let length = u32::from(be16::<4, _>(&header));
     let total = length + IPV6_OCTETS;
     packet.octets = if length == 0 || total > room { room } else { total };
     packet.class = header[0] << 4 | header[1] >> 4;
     packet.ttl = header[7];
     packet.form = FORM_IPV6;
-    let word = |at: usize| {
-        u64::from_le_bytes([
-            header[at],
-            header[at + 1],
-            header[at + 2],
-            header[at + 3],
-            header[at + 4],
-            header[at + 5],
-            header[at + 6],
-            header[at + 7],
-        ])
-    };
     let mut inner = Inner {
-        source: [word(8), word(16)],
-        target: [word(24), word(32)],
+        source: [le64::<8, _>(&header), le64::<16, _>(&header)],
+        target: [le64::<24, _>(&header), le64::<32, _>(&header)],
         offset: frame.blur(offset + IPV6_OCTETS),
-        octets: packet.octets.saturating_sub(IPV6_OCTETS),
+        octets: packet.octets.wrapping_sub(IPV6_OCTETS),
         scope,
     };
     packet.protocol = header[6];
     let stop = if is_extension(header[6]) { extensions(frame, &mut inner, packet) } else { ParseStop::Complete };
-    if stop != ParseStop::Complete {
-        transport::without_ports(packet, &inner, stop);
-    } else if packet.fragments & FRAGMENT_LATER != 0 {
-        packet.form |= FORM_FRAGMENT;
-        transport::keyed(packet, &inner, 0, 0);
-        transport::payload(packet, inner.offset, inner.octets);
-    } else {
-        transport::transport(frame, &inner, packet);
-    }
+    carried(frame, packet, &inner, stop);
     true
 }
 
@@ -151,9 +150,9 @@ fn extensions<F: Frame>(frame: &F, inner: &mut Inner, packet: &mut Packet) -> Pa
         };
         let octets = match protocol {
             FRAGMENT => {
-                let fragment = u16::from_be_bytes([header[2], header[3]]);
+                let fragment = be16::<2, _>(&header);
                 if fragment & 0xfff9 != 0 {
-                    packet.fragment = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+                    packet.fragment = be32::<4, _>(&header);
                     packet.fragments = if fragment & 0xfff8 == 0 { FRAGMENT_FIRST } else { FRAGMENT_LATER };
                 }
                 8

@@ -1,6 +1,10 @@
 //! Transport layer: TCP (RFC 9293), UDP (RFC 768), UDP-Lite, SCTP and DCCP ports, ICMP (RFC 792) and ICMPv6 (RFC 4443) types.
 
-use super::{Packet, network::Inner};
+use super::{
+    Packet,
+    field::{be16, be32},
+    network::Inner,
+};
 use crate::{
     discard::ParseStop,
     frame::Frame,
@@ -41,11 +45,11 @@ fn tcp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
     if header_octets < 20 || header_octets > inner.octets {
         return without_ports(packet, inner, ParseStop::TransportMalformed);
     }
-    packet.sequence = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+    packet.sequence = be32::<4, _>(&header);
     packet.control_bits = header[13];
-    packet.window = u16::from_be_bytes([header[14], header[15]]);
+    packet.window = be16::<14, _>(&header);
     packet.transport_offset = inner.offset as u16;
-    keyed(packet, inner, u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]]));
+    keyed(packet, inner, be16::<0, _>(&header), be16::<2, _>(&header));
     payload(packet, inner.offset + header_octets, inner.octets - header_octets);
 }
 
@@ -55,12 +59,12 @@ fn udp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
         return without_ports(packet, inner, ParseStop::TransportTruncated);
     };
     // UDP-Lite has its checksum coverage here (RFC 3828 §3.1), a jumbogram has zero (RFC 2675 §4).
-    let length = u32::from(u16::from_be_bytes([header[4], header[5]]));
+    let length = u32::from(be16::<4, _>(&header));
     let whole = packet.protocol == UDP_LITE || length == 0;
     if inner.octets < 8 || (!whole && length < 8) {
         return without_ports(packet, inner, ParseStop::TransportMalformed);
     }
-    keyed(packet, inner, u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]]));
+    keyed(packet, inner, be16::<0, _>(&header), be16::<2, _>(&header));
     let octets = if whole || length > inner.octets { inner.octets } else { length };
     payload(packet, inner.offset + 8, octets - 8);
 }
@@ -73,7 +77,7 @@ fn ports_only<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
     if inner.octets < 12 {
         return without_ports(packet, inner, ParseStop::TransportMalformed);
     }
-    keyed(packet, inner, u16::from_be_bytes([header[0], header[1]]), u16::from_be_bytes([header[2], header[3]]));
+    keyed(packet, inner, be16::<0, _>(&header), be16::<2, _>(&header));
     payload(packet, inner.offset + 12, inner.octets - 12);
 }
 
@@ -139,20 +143,20 @@ pub fn payload(packet: &mut Packet, offset: u32, octets: u32) {
 #[inline(always)]
 pub fn keyed(packet: &mut Packet, inner: &Inner, source_port: u16, target_port: u16) {
     let (source, target) = (inner.source, inner.target);
-    let same = source[0] == target[0] && source[1] == target[1];
-    let back = if same {
-        source_port > target_port
-    } else if source[0] == target[0] {
+    let back = if source[0] != target[0] {
+        source[0] > target[0]
+    } else if source[1] != target[1] {
         source[1] > target[1]
     } else {
-        source[0] > target[0]
+        source_port > target_port
     };
-    let rest = u64::from(packet.protocol) << 32 | u64::from(packet.form) << 40 | u64::from(inner.scope) << 48;
+    // Without branches: which side of a conversation sends next cannot be predicted.
+    let mask = u64::from(back).wrapping_neg();
+    let swap = [(source[0] ^ target[0]) & mask, (source[1] ^ target[1]) & mask];
     let (source_port, target_port) = (u64::from(source_port), u64::from(target_port));
+    let swap_ports = (source_port ^ target_port) & mask;
+    let ports = source_port ^ swap_ports | (target_port ^ swap_ports) << 16;
+    let rest = u64::from(packet.protocol) << 32 | u64::from(packet.form) << 40 | u64::from(inner.scope) << 48;
     packet.direction = back as u32;
-    packet.key = if back {
-        [target[0], target[1], source[0], source[1], rest | target_port | source_port << 16]
-    } else {
-        [source[0], source[1], target[0], target[1], rest | source_port | target_port << 16]
-    };
+    packet.key = [source[0] ^ swap[0], source[1] ^ swap[1], target[0] ^ swap[0], target[1] ^ swap[1], rest | ports];
 }

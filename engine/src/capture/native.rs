@@ -66,6 +66,11 @@ struct MemorySink {
 
 impl Sink for MemorySink {
     #[inline(always)]
+    fn cpu(&self) -> u16 {
+        0
+    }
+
+    #[inline(always)]
     fn delta(&mut self, delta: &Delta) -> Result<(), Lost> {
         self.gone |= self.batches.push(delta).is_err();
         Ok(())
@@ -150,7 +155,7 @@ impl NativeMeter {
     #[inline(always)]
     fn packet(&mut self, frame: &Slice<'_>, packet: &Packet, at: u64) {
         let mut slots = FlowCache { sets: &mut self.sets, mask: self.settings.sets_mask };
-        meter::meter::<{ group::ALL }, _, _, _>(frame, packet, at, &self.settings, &mut slots, &mut self.core, 0, &mut self.sink);
+        meter::meter::<{ group::ALL }, _, _, _>(frame, packet, at, &self.settings, &mut slots, &mut self.core, &mut self.sink);
     }
 
     /// Observation time of the next frame; a new tick is marked first.

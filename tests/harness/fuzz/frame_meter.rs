@@ -115,6 +115,10 @@ struct Ring {
 }
 
 impl Sink for Ring {
+    fn cpu(&self) -> u16 {
+        0
+    }
+
     fn delta(&mut self, delta: &Delta) -> Result<(), Lost> {
         check_delta(delta, &self.hash_keys);
         let copy: Option<Delta> = read_record(octets_of(delta));
@@ -212,7 +216,6 @@ impl Bench {
             &self.settings,
             &mut slots,
             &mut self.core,
-            0,
             &mut self.ring,
         );
         if self.core.counters.lost_packets[Lost::NoSlot as usize] == lost {

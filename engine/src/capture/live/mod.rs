@@ -20,7 +20,7 @@ mod host;
 mod netdev;
 mod object;
 mod offload;
-mod ring;
+pub mod ring;
 mod sort;
 mod sweep;
 mod tap;

@@ -4,6 +4,8 @@
 //! record is an eight-octet header (length with a busy and a discard bit, then a page offset) and its octets, padded to eight.
 //! A batch of records is lent to the caller in place and given back by one store of the consumer position: what the caller
 //! counted is counted before the kernel may overwrite it.
+//!
+//! Public for benches, whose consumer is then the product's.
 
 use std::{
     io,
@@ -18,7 +20,7 @@ const HEADER: u64 = 8;
 
 /// The shared memory of one ring.
 #[derive(Debug)]
-pub(super) struct RingMemory {
+pub struct RingMemory {
     consumer: NonNull<AtomicU64>,
     producer: NonNull<AtomicU64>,
     /// `2 * size` octets, the second half showing the first again.
@@ -35,7 +37,10 @@ unsafe impl Sync for RingMemory {}
 
 impl RingMemory {
     /// Maps the ring behind a map descriptor; `size` is the map's size in octets.
-    pub(super) fn map(ring: BorrowedFd<'_>, size: u32) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// The descriptor is no ring of that size, or there is no memory.
+    pub fn map(ring: BorrowedFd<'_>, size: u32) -> io::Result<Self> {
         let page = page_octets();
         let consumer = Mapping::new(ring, 0, page, libc::PROT_READ | libc::PROT_WRITE)?;
         let producer = Mapping::new(ring, page, page + 2 * size as usize, libc::PROT_READ)?;
@@ -61,46 +66,46 @@ impl RingMemory {
     }
 
     /// Octets between consumer and producer.
-    pub(super) fn used(&self) -> u64 {
+    pub fn used(&self) -> u64 {
         let consumer = self.consumer().load(Ordering::Acquire);
         self.producer().load(Ordering::Acquire).wrapping_sub(consumer)
     }
 
     /// Octets that the kernel can still reserve.
-    pub(super) fn free(&self) -> u64 {
+    pub fn free(&self) -> u64 {
         self.size.saturating_sub(self.used())
     }
 
     /// Octets of the ring.
-    pub(super) fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.size
     }
 }
 
 /// What one drain of a ring came upon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Drained {
+pub struct Drained {
     /// Records lent.
-    pub(super) records: usize,
+    pub records: usize,
     /// Times that the ring's own framing was impossible and everything up to the producer was given up.
-    pub(super) broken: usize,
+    pub broken: usize,
 }
 
 /// The one consumer of a ring.
 #[derive(Debug)]
-pub(super) struct RingReader<'a> {
+pub struct RingReader<'a> {
     memory: &'a RingMemory,
     position: u64,
 }
 
 impl<'a> RingReader<'a> {
     /// Goes on where the last consumer stopped.
-    pub(super) fn new(memory: &'a RingMemory) -> Self {
+    pub fn new(memory: &'a RingMemory) -> Self {
         Self { memory, position: memory.consumer().load(Ordering::Acquire) }
     }
 
     /// Lends up to `most` records to `take`, oldest first, then gives all of them back at once.
-    pub(super) fn drain(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> Drained {
+    pub fn drain(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> Drained {
         let mut drained = Drained::default();
         let start = self.position;
         let producer = self.memory.producer().load(Ordering::Acquire);
@@ -138,7 +143,7 @@ impl<'a> RingReader<'a> {
     }
 
     /// Whether nothing is waiting.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.memory.producer().load(Ordering::Acquire) == self.position
     }
 }
@@ -176,13 +181,16 @@ impl Drop for RingMemory {
 }
 
 /// Octets of a memory page.
-pub(super) fn page_octets() -> usize {
+pub fn page_octets() -> usize {
     // SAFETY: no pointers.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
 /// Makes a ring of `octets` (a power of two of at least a page) and returns its map descriptor.
-pub(super) fn create(octets: u32) -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// The kernel refuses.
+pub fn create(octets: u32) -> io::Result<OwnedFd> {
     const MAP_CREATE: libc::c_int = 0;
     const TYPE_RINGBUF: u32 = 27;
     /// The leading members of `union bpf_attr` for `BPF_MAP_CREATE`.
