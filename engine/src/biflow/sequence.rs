@@ -45,8 +45,6 @@ pub(super) struct Piece<'a> {
     pub(super) ring: Ring,
     /// The meter's tracker goes on from the ring's delta before.
     pub(super) continues: bool,
-    /// The meter doubts its own tracker.
-    pub(super) doubtful: bool,
     /// Low bits of the tick.
     pub(super) tick: u32,
     /// All packets are at or after the direction's packets so far.
@@ -132,12 +130,12 @@ impl Sequence {
                 self.state &= !(ALIGNED | GAPLESS)
             }
             certain
-        } && !piece.doubtful;
+        };
         if certain {
             self.add(u32::from(stack.retransmissions), u32::from(stack.out_of_order));
         } else {
             self.inexact = true;
-            self.add(if piece.doubtful { 0 } else { proven }, 0);
+            self.add(proven, 0);
         }
         if stack.seen & SEEN_GAP != 0 {
             self.state &= !GAPLESS;
@@ -246,7 +244,7 @@ mod tests {
             let seen = SEEN_LOW | SEEN_SEQUENCE | if gap { SEEN_GAP } else { 0 };
             let stack = Stack { sequence_low: low, sequence_next: end, retransmissions, out_of_order, seen, ..Stack::default() };
             let tick = tick as u32;
-            sequence.merge(&Piece { stack: &stack, ring, continues, doubtful: false, tick, in_order: true, occupies: true });
+            sequence.merge(&Piece { stack: &stack, ring, continues, tick, in_order: true, occupies: true });
         }
         (sequence.retransmissions, sequence.out_of_order, !sequence.inexact)
     }

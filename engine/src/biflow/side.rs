@@ -2,7 +2,7 @@
 
 use auscult_ebpf::{
     limit::SIZE_BINS,
-    record::{DELTA_CONTINUES, DELTA_HAS_MACS, DELTA_INEXACT, Delta, Link, SEEN_ACK, SEEN_SYN, SEEN_SYN_ACK, Stack, Volume},
+    record::{DELTA_CONTINUES, DELTA_HAS_MACS, Delta, Link, SEEN_ACK, SEEN_SYN, SEEN_SYN_ACK, Stack, Volume},
 };
 
 use super::{
@@ -94,7 +94,6 @@ impl SideState {
                 stack,
                 ring,
                 continues: delta.flags & DELTA_CONTINUES != 0,
-                doubtful: delta.flags & DELTA_INEXACT != 0,
                 tick: tick_of(delta.base) as u32,
                 in_order,
                 occupies: volume.payload_octets > 0 || stack.syn > 0 || stack.fin > 0,
