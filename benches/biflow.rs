@@ -56,13 +56,13 @@ fn delta(flow: u32, at: u64, nth: u32, continues: bool) -> Delta {
     }
     delta.first_direction = 0b1010_1010;
     for d in 0..2 {
-        let volume = &mut delta.volume[d];
+        let volume = &mut delta.side[d].volume;
         (volume.octets, volume.layer2_octets, volume.payload_octets) = (5000, 5084, 4700);
         (volume.octets_squared, volume.interval_squared) = (4_000_000, 90_000_000_000);
         (volume.first, volume.last, volume.interval_min, volume.interval_max) = (d as u32, 900_000, 100, 500_000);
         (volume.size_min, volume.size_max) = (40, 1500);
         volume.histogram = [2, 0, 0, 1, 0, 0, 1, 0];
-        let stack = &mut delta.stack[d];
+        let stack = &mut delta.side[d].stack;
         stack.seen = SEEN_ACK | SEEN_LOW | SEEN_SEQUENCE;
         stack.sequence_low = nth * 5000;
         stack.sequence_next = (nth + 1) * 5000;

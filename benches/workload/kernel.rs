@@ -13,9 +13,10 @@ use std::{
 
 use anyhow::{Context, Result};
 use auscult::capture::live::ring::{RingMemory, RingReader};
-use auscult_ebpf::settings::Settings;
+use auscult_ebpf::{record::CpuMemory, settings::Settings};
 use aya::{
     Ebpf,
+    maps::PerCpuArray,
     programs::{TestRun, TestRunOptions, Xdp, XdpMode},
 };
 use harness::kernel;
@@ -24,6 +25,13 @@ use harness::kernel;
 const RING_OCTETS: u32 = 4 << 20;
 const PAUSE: Duration = Duration::from_micros(500);
 const LEND_MOST: usize = 128;
+
+/// What the programs keep per CPU, as maps hold it.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Memory(CpuMemory);
+// SAFETY: `CpuMemory` is `Plain`: integers without padding.
+unsafe impl aya::Pod for Memory {}
 
 /// A loaded object.
 pub struct Kernel {
@@ -59,6 +67,14 @@ impl Kernel {
         self.records.load(Ordering::Relaxed)
     }
 
+    /// Packets that the programs could not hand over so far: what they did then is not what is to be timed.
+    pub fn lost(&self) -> Result<u64> {
+        let map = self.ebpf.map("CORE").context("the object has no CORE")?;
+        let memories: PerCpuArray<_, Memory> = PerCpuArray::try_from(map)?;
+        let cpus = memories.get(&0, 0)?;
+        Ok(cpus.iter().map(|memory| memory.0.core.counters.lost_packets.iter().sum::<u64>()).sum())
+    }
+
     /// Loads a program into the kernel.
     pub fn load_program(&mut self, name: &str) -> Result<()> {
         let program: &mut Xdp = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
@@ -70,13 +86,6 @@ impl Kernel {
         let program: &mut Xdp = self.ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
         program.attach(interface, XdpMode::Driver).with_context(|| format!("cannot attach {name} to {interface}"))?;
         Ok(())
-    }
-
-    /// TEMP
-    pub fn raw_fd(&self, name: &str) -> Result<i32> {
-        use std::os::fd::AsRawFd as _;
-        let program: &Xdp = self.ebpf.program(name).with_context(|| format!("no program {name}"))?.try_into()?;
-        Ok(program.fd()?.as_fd().as_raw_fd())
     }
 
     /// Mean nanoseconds per run over `repeat` runs of one frame.

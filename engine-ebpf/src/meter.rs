@@ -186,7 +186,7 @@ pub(crate) fn hand_over<K: Sink>(slot: &Delta, counters: &mut Counters, sink: &m
             let [forward, back] = slot.header.packets;
             let place = place as usize & (Lost::CELLS - 1);
             counters.lost_packets[place] += u64::from(forward) + u64::from(back);
-            counters.lost_octets[place] += u64::from(slot.volume[0].layer2_octets) + u64::from(slot.volume[1].layer2_octets);
+            counters.lost_octets[place] += u64::from(slot.side[0].volume.layer2_octets) + u64::from(slot.side[1].volume.layer2_octets);
             Err(Lost::RingFull)
         }
     }

@@ -7,6 +7,7 @@
 use crate::{
     discard::{Discard, Lost},
     limit::{FIRST_PACKETS, SAMPLE_LARGE, SIZE_BINS, VLAN_IDS_KEPT, WAYS},
+    parse::Packet,
     sample::{Class, Shares},
 };
 
@@ -92,7 +93,7 @@ impl FlowKey {
 #[cfg(target_endian = "big")]
 compile_error!("record layouts and the kernel object are little-endian");
 
-/// What is added up per packet in one direction. Exactly one cache line.
+/// What is added up per packet in one direction. 64 octets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Volume {
@@ -220,6 +221,18 @@ pub const DELTA_FULL: u8 = 8;
 /// `Delta::flags` bit: the packets of the delta so far are all SYN without ACK.
 pub const DELTA_ONLY_SYN: u8 = 16;
 
+/// What one direction sent. In one piece, so that one address leads to all of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct Side {
+    /// Packets and times.
+    pub volume: Volume,
+    /// Network and transport layer.
+    pub stack: Stack,
+    /// Link addresses.
+    pub link: Link,
+}
+
 /// What one cache slot gathered between two emissions: a piece of a biflow. The slot itself has this layout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(8))]
@@ -232,12 +245,8 @@ pub struct Delta {
     pub key: FlowKey,
     /// Observation time that the offsets are relative to: the first packet of the delta.
     pub base: u64,
-    /// Volume per direction.
-    pub volume: [Volume; 2],
-    /// Stack state per direction.
-    pub stack: [Stack; 2],
-    /// Link addresses per direction.
-    pub link: [Link; 2],
+    /// What each direction sent, low→high first.
+    pub side: [Side; 2],
     /// Times of the first packets, ns after `base` of the delta that carries them.
     pub first_at: [u32; FIRST_PACKETS],
     /// Sizes of the first packets (saturating at 65,535).
@@ -303,7 +312,7 @@ pub struct Counters {
     pub truncated_frames: u64,
 }
 
-/// What one CPU keeps besides its slots: the value of the kernel's `CORE` map.
+/// What one CPU keeps besides its slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Core {
@@ -317,6 +326,17 @@ pub struct Core {
     pub reserved: u32,
     /// Clock reading of this NAPI poll; zero: none yet.
     pub poll_at: u64,
+}
+
+/// The value of the kernel's `CORE` map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C, align(8))]
+pub struct CpuMemory {
+    /// Counters and shares.
+    pub core: Core,
+    /// The packet between parser and meter. Through memory, because the verifier would otherwise walk the meter once for every
+    /// path through the parser.
+    pub packet: Packet,
 }
 
 /// Arguments of one sweep run, in the test frame.
@@ -412,6 +432,8 @@ unsafe impl Plain for Mark {}
 // SAFETY: as above.
 unsafe impl Plain for Counters {}
 // SAFETY: as above.
+unsafe impl Plain for CpuMemory {}
+// SAFETY: as above.
 unsafe impl Plain for SweepArguments {}
 // SAFETY: as above.
 unsafe impl Plain for SampleHead {}
@@ -438,7 +460,8 @@ const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<Volume>() == 64);
 const _: () = assert!(size_of::<Stack>() == 56);
 const _: () = assert!(size_of::<Link>() == 16);
-const _: () = assert!(size_of::<Delta>() == 64 + 2 * 64 + 2 * 56 + 2 * 16 + 32 + 16 + 8 + 16);
+const _: () = assert!(size_of::<Side>() == 136);
+const _: () = assert!(size_of::<Delta>() == 64 + 2 * 136 + 32 + 16 + 8 + 16);
 const _: () = assert!(size_of::<SampleHead>() == 96);
 const _: () = assert!(size_of::<Sample<SAMPLE_LARGE>>() == 96 + SAMPLE_LARGE);
 const _: () = assert!(size_of::<Counters>() == 8 * (4 + 2 * Discard::CELLS + 2 * Lost::CELLS + 1 + 3 * Class::CELLS + 2));

@@ -67,9 +67,10 @@ fn spread(packet: &mut Packet, core: &Core) {
 #[inline(always)]
 fn run<const GROUPS: u32, S: Slots>(context: &XdpContext, slots: S) -> u32 {
     let settings = map::settings();
+    let exact = map::exact_now(settings);
     if let Some((core, packet)) = map::core() {
         let frame = XdpFrame::<false>::new(context, core);
-        let at = map::now(settings, core);
+        let at = map::now(exact, settings, core);
         tap::meter_frame::<GROUPS, _, _>(&frame, at, settings, core, packet, slots, spread);
     }
     xdp_action::XDP_PASS
@@ -107,36 +108,43 @@ pub fn bench_reference(context: XdpContext) -> u32 {
 }
 
 #[xdp]
+#[inline(always)]
 pub fn without_sizes(context: XdpContext) -> u32 {
     cached::<{ group::ALL & !group::SIZES }>(&context)
 }
 
 #[xdp]
+#[inline(always)]
 pub fn without_intervals(context: XdpContext) -> u32 {
     cached::<{ group::ALL & !group::INTERVALS }>(&context)
 }
 
 #[xdp]
+#[inline(always)]
 pub fn without_first_packets(context: XdpContext) -> u32 {
     cached::<{ group::ALL & !group::FIRST_PACKETS }>(&context)
 }
 
 #[xdp]
+#[inline(always)]
 pub fn without_network(context: XdpContext) -> u32 {
     cached::<{ group::ALL & !group::NETWORK }>(&context)
 }
 
 #[xdp]
+#[inline(always)]
 pub fn without_tcp(context: XdpContext) -> u32 {
     cached::<{ group::ALL & !group::TCP }>(&context)
 }
 
 #[xdp]
+#[inline(always)]
 pub fn without_link(context: XdpContext) -> u32 {
     cached::<{ group::ALL & !group::LINK }>(&context)
 }
 
 #[xdp]
+#[inline(always)]
 pub fn without_samples(context: XdpContext) -> u32 {
     cached::<{ group::ALL & !group::SAMPLES }>(&context)
 }
@@ -151,80 +159,3 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
-
-#[xdp]
-pub fn stage_core(context: XdpContext) -> u32 {
-    let settings = map::settings();
-    if let Some((core, _)) = map::core() {
-        let frame = XdpFrame::<false>::new(&context, core);
-        auscult_ebpf::meter::seen(&frame, settings, &mut core.counters);
-    }
-    xdp_action::XDP_PASS
-}
-
-#[xdp]
-pub fn stage_clock(context: XdpContext) -> u32 {
-    let settings = map::settings();
-    if let Some((core, _)) = map::core() {
-        let frame = XdpFrame::<false>::new(&context, core);
-        let at = map::now(settings, core);
-        auscult_ebpf::meter::seen(&frame, settings, &mut core.counters);
-        core.counters.duplicate_packets = at;
-    }
-    xdp_action::XDP_PASS
-}
-
-#[xdp]
-pub fn stage_parse(context: XdpContext) -> u32 {
-    let settings = map::settings();
-    if let Some((core, packet)) = map::core() {
-        let frame = XdpFrame::<false>::new(&context, core);
-        let at = map::now(settings, core);
-        auscult_ebpf::meter::seen(&frame, settings, &mut core.counters);
-        core.counters.duplicate_packets = at;
-        if auscult_ebpf::parse::parse(&frame, auscult_ebpf::parse::Start::Ethernet, false, packet).is_ok() { core.counters.duplicate_octets += 1; }
-    }
-    xdp_action::XDP_PASS
-}
-
-#[xdp]
-pub fn stage_find(context: XdpContext) -> u32 {
-    let settings = map::settings();
-    if let Some((core, packet)) = map::core() {
-        let frame = XdpFrame::<false>::new(&context, core);
-        let at = map::now(settings, core);
-        auscult_ebpf::meter::seen(&frame, settings, &mut core.counters);
-        core.counters.duplicate_packets = at;
-        if auscult_ebpf::parse::parse(&frame, auscult_ebpf::parse::Start::Ethernet, false, packet).is_ok() {
-            spread(packet, core);
-            let packet = core::hint::black_box(packet);
-            let hash = auscult_ebpf::hash::keyed(&packet.key, &settings.hash_keys);
-            let mut slots = FlowCache { sets: CpuSets, mask: settings.sets_mask };
-            if let Some(found) = slots.find(hash, &packet.key) {
-                if found.hit { core.counters.duplicate_octets += 1; } else { found.slot.key = packet.flow_key(); found.slot.header.abi = 1; }
-            }
-        }
-    }
-    xdp_action::XDP_PASS
-}
-
-#[xdp]
-pub fn stage_find_ref(context: XdpContext) -> u32 {
-    let settings = map::settings();
-    if let Some((core, packet)) = map::core() {
-        let frame = XdpFrame::<false>::new(&context, core);
-        let at = map::now(settings, core);
-        auscult_ebpf::meter::seen(&frame, settings, &mut core.counters);
-        core.counters.duplicate_packets = at;
-        if auscult_ebpf::parse::parse(&frame, auscult_ebpf::parse::Start::Ethernet, false, packet).is_ok() {
-            spread(packet, core);
-            let packet = core::hint::black_box(packet);
-            let hash = auscult_ebpf::hash::keyed(&packet.key, &settings.hash_keys);
-            let mut slots = Reference;
-            if let Some(found) = slots.find(hash, &packet.key) {
-                if found.hit { core.counters.duplicate_octets += 1; } else { found.slot.key = packet.flow_key(); found.slot.header.abi = 1; }
-            }
-        }
-    }
-    xdp_action::XDP_PASS
-}

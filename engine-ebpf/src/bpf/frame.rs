@@ -17,7 +17,7 @@ const _: () = assert!(HEADER_OFFSET_MAX == 1023, "the mask in `header` is its li
 struct Linear {
     start: usize,
     end: usize,
-    blur: *const u32,
+    blur: *mut u32,
 }
 
 impl Linear {
@@ -42,12 +42,15 @@ impl Linear {
         Some(unsafe { (at as *const [u8; N]).read_unaligned() })
     }
 
-    /// Adds a zero that the verifier does not know: one unknown scalar instead of a constant per path. Modulo 2^32, so that no
-    /// bound of the sum differs either.
+    /// Writes the number to memory and reads it back: one unknown scalar instead of a constant per path. (Adding a number that is
+    /// always zero will not do: the verifier then tracks what was added to.)
     #[inline(always)]
     fn blur(&self, offset: u32) -> u32 {
         // SAFETY: the cell is this CPU's own (`map::core`).
-        offset.wrapping_add(unsafe { self.blur.read_volatile() })
+        unsafe {
+            self.blur.write_volatile(offset);
+            self.blur.read_volatile()
+        }
     }
 }
 
@@ -88,7 +91,7 @@ impl<const FRAGS: bool> XdpFrame<FRAGS> {
         } else {
             (end - start) as u32
         };
-        Self { context: context.ctx, linear: Linear { start, end, blur: &raw const core.blur }, octets }
+        Self { context: context.ctx, linear: Linear { start, end, blur: &raw mut core.blur }, octets }
     }
 
     /// The `u64` in front of the frame, in test runs.
@@ -153,7 +156,7 @@ impl TcxFrame {
         let skb = context.as_ptr().cast::<__sk_buff>();
         // SAFETY: the context is the program's own; the fields are plain reads that the verifier rewrites.
         let (octets, present, tag) = unsafe { ((*skb).len, (*skb).vlan_present, (*skb).vlan_tci) };
-        let linear = Linear { start: context.data(), end: context.data_end(), blur: &raw const core.blur };
+        let linear = Linear { start: context.data(), end: context.data_end(), blur: &raw mut core.blur };
         // A tag that is held beside the frame was on the wire.
         let (tag, octets) = if present == 0 { (None, octets) } else { (Some(tag as u16), octets + 4) };
         Self { context: skb, linear, octets, tag }

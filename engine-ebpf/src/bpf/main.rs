@@ -27,12 +27,14 @@ use map::CpuSets;
 
 /// XDP entry point for drivers and MTUs whose frames are linear.
 #[xdp]
+#[inline(always)]
 pub fn tap_xdp(context: XdpContext) -> u32 {
     tap_xdp_any::<false>(&context)
 }
 
 /// XDP entry point for multi-buffer (jumbo) frames.
 #[xdp(frags)]
+#[inline(always)]
 pub fn tap_xdp_frags(context: XdpContext) -> u32 {
     tap_xdp_any::<true>(&context)
 }
@@ -40,10 +42,11 @@ pub fn tap_xdp_frags(context: XdpContext) -> u32 {
 #[inline(always)]
 fn tap_xdp_any<const FRAGS: bool>(context: &XdpContext) -> u32 {
     let settings = map::settings();
+    let exact = map::exact_now(settings);
     if let Some((core, packet)) = map::core() {
         let frame = XdpFrame::<FRAGS>::new(context, core);
         let told = if settings.has(FLAG_TIME_IN_METADATA) { frame.metadata_time() } else { None };
-        let at = if let Some(at) = told { at } else { map::now(settings, core) };
+        let at = if let Some(at) = told { at } else { map::now(exact, settings, core) };
         tap(&frame, at, settings, core, packet);
     }
     if settings.disposition == xdp_action::XDP_DROP { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
@@ -51,11 +54,13 @@ fn tap_xdp_any<const FRAGS: bool>(context: &XdpContext) -> u32 {
 
 /// TCX ingress entry point, where XDP cannot be had.
 #[classifier]
+#[inline(always)]
 pub fn tap_tcx(context: TcContext) -> i32 {
     let settings = map::settings();
+    let exact = map::exact_now(settings);
     if let Some((core, packet)) = map::core() {
         let frame = TcxFrame::new(&context, core);
-        let at = if settings.has(FLAG_TIME_IN_METADATA) { frame.metadata_time() } else { map::now(settings, core) };
+        let at = if settings.has(FLAG_TIME_IN_METADATA) { frame.metadata_time() } else { map::now(exact, settings, core) };
         tap(&frame, at, settings, core, packet);
     }
     if settings.disposition == xdp_action::XDP_DROP { TC_ACT_SHOT } else { TC_ACT_UNSPEC }

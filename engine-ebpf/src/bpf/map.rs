@@ -6,7 +6,7 @@ use auscult_ebpf::{
     limit::{CPUS_MAX, SETS_DEFAULT},
     meter::{Sets, Sink},
     parse::Packet,
-    record::{Core, Counters, Delta, Header, Mark, Sample, SampleHead, Set},
+    record::{Core, Counters, CpuMemory, Delta, Header, Mark, Sample, SampleHead, Set},
     settings::{FLAG_CLOCK_PER_POLL, Settings},
 };
 use aya_ebpf::{
@@ -24,19 +24,9 @@ static RINGS: ArrayOfMaps<RingBuf<Delta, 4096>, { CPUS_MAX as usize }> = ArrayOf
 #[map]
 static SETS: PerCpuArray<Set> = PerCpuArray::with_max_entries(SETS_DEFAULT, 0);
 
-/// What one CPU keeps besides its slots.
+/// What each CPU keeps besides its slots. One element, because each further map costs a look-up per packet.
 #[map]
-static CORE: PerCpuArray<Memory> = PerCpuArray::with_max_entries(1, 0);
-
-/// One element, because each further map costs a look-up per packet.
-#[repr(C)]
-struct Memory {
-    /// Counters and shares.
-    core: Core,
-    /// The packet between parser and meter. Through memory, because the verifier would otherwise walk the meter once for every
-    /// path through the parser.
-    packet: Packet,
-}
+static CORE: PerCpuArray<CpuMemory> = PerCpuArray::with_max_entries(1, 0);
 
 /// Set at load time; read-only from then on.
 #[unsafe(no_mangle)]
@@ -60,12 +50,22 @@ pub fn core() -> Option<(&'static mut Core, &'static mut Packet)> {
     Some((&mut memory.core, &mut memory.packet))
 }
 
-/// Observation time.
+/// Observation time, unless one reading serves a whole NAPI poll. First of all that a program does: the clock waits for every
+/// instruction before it.
 #[inline(always)]
-pub fn now(settings: &Settings, core: &mut Core) -> u64 {
+pub fn exact_now(settings: &Settings) -> u64 {
+    if settings.has(FLAG_CLOCK_PER_POLL) {
+        return 0;
+    }
+    // SAFETY: no arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// Observation time, given what [`exact_now`] said.
+#[inline(always)]
+pub fn now(exact: u64, settings: &Settings, core: &mut Core) -> u64 {
     if !settings.has(FLAG_CLOCK_PER_POLL) {
-        // SAFETY: no arguments.
-        return unsafe { bpf_ktime_get_ns() };
+        return exact;
     }
     if core.poll_at == 0 {
         // SAFETY: no arguments.

@@ -7,7 +7,7 @@ use crate::{
     parse::{LINK_SOURCE, LINK_TARGET, Packet},
     record::{
         ABI, Core, DELTA_CONTINUES, DELTA_FULL, DELTA_HAS_MACS, DELTA_ONLY_SYN, Delta, FlowKey, Header, Kind, SEEN_ACK,
-        SEEN_GAP, SEEN_LOW, SEEN_SEQUENCE, SEEN_SYN, SEEN_SYN_ACK, SampleHead, Stack, Volume,
+        SEEN_GAP, SEEN_LOW, SEEN_SEQUENCE, SEEN_SYN, SEEN_SYN_ACK, SampleHead, Side, Stack, Volume,
     },
     sample::{CLINICAL_BUDGET, Class, class_of, opens_clinical},
     settings::{FLAG_SAMPLES, Settings},
@@ -34,9 +34,8 @@ pub fn claim(slot: &mut Delta, packet: &Packet, hash: u64, at: u64, cpu: u16) {
 #[inline(always)]
 pub fn restart(slot: &mut Delta, at: u64) {
     slot.base = at;
-    clear::<{ 2 * size_of::<Volume>() / 8 }>(core::ptr::from_mut(&mut slot.volume).cast());
-    restart_stack(&mut slot.stack[0]);
-    restart_stack(&mut slot.stack[1]);
+    restart_side(&mut slot.side[0]);
+    restart_side(&mut slot.side[1]);
     slot.first_sent = slot.first_count;
     slot.flags = slot.flags & DELTA_ONLY_SYN | DELTA_CONTINUES;
     slot.tag_counts = 0;
@@ -45,7 +44,9 @@ pub fn restart(slot: &mut Delta, at: u64) {
 }
 
 #[inline(always)]
-fn restart_stack(stack: &mut Stack) {
+fn restart_side(side: &mut Side) {
+    clear::<{ size_of::<Volume>() / 8 }>(core::ptr::from_mut(&mut side.volume).cast());
+    let stack = &mut side.stack;
     let (next, gap_start, gap_end) = (stack.sequence_next, stack.gap_start, stack.gap_end);
     let seen = stack.seen & (SEEN_SEQUENCE | SEEN_GAP);
     clear::<{ size_of::<Stack>() / 8 }>(core::ptr::from_mut(stack).cast());
@@ -73,23 +74,27 @@ pub fn packet<const GROUPS: u32, F: Frame>(frame: &F, packet: &Packet, way: usiz
     let since = at.wrapping_sub(slot.base) as u32;
     let size = if packet.octets > 0xffff { u16::MAX } else { packet.octets as u16 };
     let count = slot.header.packets[way];
+    slot.header.packets[way] = count + 1;
     if count == 0 {
         first_of_direction::<GROUPS, F>(frame, packet, since, size, slot, way);
     } else {
-        another_of_direction::<GROUPS>(packet, since, size, slot, way);
+        another_of_direction::<GROUPS>(packet, since, size, count, &mut slot.side[way]);
     }
-    slot.header.packets[way] = count + 1;
-    let volume = &mut slot.volume[way];
+    let Side { volume, stack, .. } = &mut slot.side[way];
     volume.last = since;
     volume.octets += packet.octets;
     volume.layer2_octets += packet.layer2_octets;
     volume.payload_octets += packet.payload_octets;
-    if count >= DELTA_PACKETS_MAX - 1 || volume.layer2_octets >= DELTA_OCTETS_MAX {
-        slot.flags |= DELTA_FULL;
-    }
     if GROUPS & group::SIZES != 0 {
         volume.octets_squared += u64::from(packet.octets) * u64::from(packet.octets);
         volume.histogram[size_bin(size)] += 1;
+    }
+    if GROUPS & group::NETWORK != 0 {
+        stack.class_union |= packet.class;
+        stack.control_bits |= packet.control_bits;
+    }
+    if count >= DELTA_PACKETS_MAX - 1 || volume.layer2_octets >= DELTA_OCTETS_MAX {
+        slot.flags |= DELTA_FULL;
     }
     if GROUPS & group::FIRST_PACKETS != 0 && slot.first_count < FIRST_PACKETS as u8 {
         let i = slot.first_count as usize & (FIRST_PACKETS - 1);
@@ -100,11 +105,6 @@ pub fn packet<const GROUPS: u32, F: Frame>(frame: &F, packet: &Packet, way: usiz
     }
     if packet.stop | packet.fragments != 0 {
         unusual::<GROUPS>(packet, slot, way);
-    }
-    if GROUPS & group::NETWORK != 0 {
-        let stack = &mut slot.stack[way];
-        stack.class_union |= packet.class;
-        stack.control_bits |= packet.control_bits;
     }
     if GROUPS & group::TCP != 0 && packet.is_tcp() {
         tcp(frame, packet, since, slot, way);
@@ -118,7 +118,7 @@ fn unusual<const GROUPS: u32>(packet: &Packet, slot: &mut Delta, way: usize) {
         slot.stop = packet.stop;
     }
     if GROUPS & group::NETWORK != 0 && packet.fragments != 0 {
-        slot.stack[way].fragments |= packet.fragments;
+        slot.side[way].stack.fragments |= packet.fragments;
         slot.fragment = packet.fragment;
     }
 }
@@ -134,14 +134,13 @@ fn first_of_direction<const GROUPS: u32, F: Frame>(
     way: usize,
 ) {
     slot.observation_points[way] = packet.observation_point;
-    let volume = &mut slot.volume[way];
+    let Side { volume, stack, .. } = &mut slot.side[way];
     volume.first = since;
     if GROUPS & group::SIZES != 0 {
         volume.size_min = size;
         volume.size_max = size;
     }
     if GROUPS & group::NETWORK != 0 {
-        let stack = &mut slot.stack[way];
         stack.ttl_min = packet.ttl;
         stack.ttl_max = packet.ttl;
         stack.class_first = packet.class;
@@ -153,8 +152,8 @@ fn first_of_direction<const GROUPS: u32, F: Frame>(
 
 /// Extremes and intervals of the second and each later packet of a direction.
 #[inline(always)]
-fn another_of_direction<const GROUPS: u32>(packet: &Packet, since: u32, size: u16, slot: &mut Delta, way: usize) {
-    let volume = &mut slot.volume[way];
+fn another_of_direction<const GROUPS: u32>(packet: &Packet, since: u32, size: u16, count: u16, side: &mut Side) {
+    let Side { volume, stack, .. } = side;
     if GROUPS & group::SIZES != 0 {
         if size < volume.size_min {
             volume.size_min = size;
@@ -164,7 +163,7 @@ fn another_of_direction<const GROUPS: u32>(packet: &Packet, since: u32, size: u1
     }
     if GROUPS & group::INTERVALS != 0 {
         let interval = since.wrapping_sub(volume.last);
-        if interval < volume.interval_min || slot.header.packets[way] == 1 {
+        if interval < volume.interval_min || count == 1 {
             volume.interval_min = interval;
         }
         if interval > volume.interval_max {
@@ -173,7 +172,6 @@ fn another_of_direction<const GROUPS: u32>(packet: &Packet, since: u32, size: u1
         volume.interval_squared += u64::from(interval) * u64::from(interval);
     }
     if GROUPS & group::NETWORK != 0 {
-        let stack = &mut slot.stack[way];
         if packet.ttl < stack.ttl_min {
             stack.ttl_min = packet.ttl;
         } else if packet.ttl > stack.ttl_max {
@@ -184,7 +182,7 @@ fn another_of_direction<const GROUPS: u32>(packet: &Packet, since: u32, size: u1
 
 #[inline(always)]
 fn link<F: Frame>(frame: &F, packet: &Packet, slot: &mut Delta, way: usize) {
-    let link = &mut slot.link[way];
+    let link = &mut slot.side[way].link;
     let both = if packet.link & LINK_TARGET != 0 { frame.read::<6>(0) } else { None };
     link.target = both.unwrap_or_default();
     let source = if packet.link & LINK_SOURCE != 0 { frame.read::<6>(packet.source_mac.into()) } else { None };
@@ -204,7 +202,7 @@ fn tcp<F: Frame>(frame: &F, packet: &Packet, since: u32, slot: &mut Delta, way: 
     if bits & (SYN | FIN | RST) != 0 {
         octets = control(frame, packet, since, slot, way);
     }
-    let stack = &mut slot.stack[way];
+    let stack = &mut slot.side[way].stack;
     if packet.window == 0 && bits & RST == 0 {
         stack.zero_windows += 1;
     }
@@ -221,7 +219,7 @@ fn tcp<F: Frame>(frame: &F, packet: &Packet, since: u32, slot: &mut Delta, way: 
 #[inline(always)]
 fn control<F: Frame>(frame: &F, packet: &Packet, since: u32, slot: &mut Delta, way: usize) -> u32 {
     let bits = packet.control_bits;
-    let stack = &mut slot.stack[way];
+    let stack = &mut slot.side[way].stack;
     stack.syn += u16::from(bits & SYN != 0);
     stack.fin += u16::from(bits & FIN != 0);
     stack.rst += u16::from(bits & RST != 0);
@@ -377,7 +375,7 @@ pub fn sample<F: Frame, K: Sink>(
         sequence: packet.sequence,
         length: octets as u16,
         payload_octets: if packet.payload_octets > 0xffff { u16::MAX } else { packet.payload_octets as u16 },
-        link: slot.link[way],
+        link: slot.side[way].link,
         observation_point: slot.observation_points[way],
         control_bits: packet.control_bits,
         ttl: packet.ttl,

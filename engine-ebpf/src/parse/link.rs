@@ -14,7 +14,7 @@ const ETHERTYPE_MIN: u16 = 0x0600;
 
 #[inline(always)]
 const fn is_vlan(ethertype: u16) -> bool {
-    ethertype > 0x8000 && matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
+    matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
 }
 
 /// Reads the Ethernet header: the type field and the offset of what follows.
@@ -29,36 +29,36 @@ pub fn ethernet<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(u16, u32), 
 /// Reads VLAN tags from `ethertype` at `offset` on: the ethertype and offset of what follows them.
 #[inline(always)]
 pub fn tags<F: Frame>(frame: &F, mut ethertype: u16, mut offset: u32, packet: &mut Packet) -> (u16, u32) {
-    if !is_vlan(ethertype) && frame.offloaded_tag().is_none() {
-        return (ethertype, frame.blur(offset));
-    }
     let mut count = 0;
     if let Some(tag) = frame.offloaded_tag() {
         packet.tags[0] = tag;
+        packet.tag_count = 1;
         count = 1;
     }
-    for _ in 0..VLAN_TAGS_MAX {
-        if !is_vlan(ethertype) || count >= VLAN_TAGS_MAX {
-            break;
+    if is_vlan(ethertype) {
+        for _ in 0..VLAN_TAGS_MAX {
+            if !is_vlan(ethertype) || count >= VLAN_TAGS_MAX {
+                break;
+            }
+            let Some(tag) = frame.read::<4>(offset) else {
+                packet.stopped(ParseStop::VlanTruncated);
+                break;
+            };
+            // Not indexed by `count`: a variable index would keep the whole packet in memory instead of registers.
+            let control = be16::<0, _>(&tag);
+            if count == 0 {
+                packet.tags[0] = control;
+            } else if count == 1 {
+                packet.tags[1] = control;
+            }
+            count += 1;
+            ethertype = be16::<2, _>(&tag);
+            offset += 4;
         }
-        let Some(tag) = frame.read::<4>(offset) else {
-            packet.stopped(ParseStop::VlanTruncated);
-            break;
-        };
-        // Not indexed by `count`: a variable index would keep the whole packet in memory instead of registers.
-        let control = be16::<0, _>(&tag);
-        if count == 0 {
-            packet.tags[0] = control;
-        } else if count == 1 {
-            packet.tags[1] = control;
+        if is_vlan(ethertype) && packet.stop == 0 {
+            packet.stopped(ParseStop::VlanTagsTooMany);
         }
-        count += 1;
-        ethertype = be16::<2, _>(&tag);
-        offset += 4;
-    }
-    packet.tag_count = count as u8;
-    if is_vlan(ethertype) && packet.stop == 0 {
-        packet.stopped(ParseStop::VlanTagsTooMany);
+        packet.tag_count = count as u8;
     }
     (ethertype, frame.blur(offset))
 }

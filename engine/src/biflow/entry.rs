@@ -161,7 +161,7 @@ impl Entry {
         for d in 0..2 {
             if delta.header.packets[d] > 0 {
                 self.side[d].merge(ring, delta, d);
-                last = last.max(delta.volume[d].last).max(delta.volume[d].first);
+                last = last.max(delta.side[d].volume.last).max(delta.side[d].volume.first);
             } else if delta.flags & DELTA_CONTINUES == 0 {
                 self.side[d].sequence.restart(ring);
             }
@@ -173,18 +173,18 @@ impl Entry {
         if delta.key.protocol == 6 {
             self.merge_ends(delta);
         }
-        if (delta.stack[0].fragments | delta.stack[1].fragments) != 0 {
+        if (delta.side[0].stack.fragments | delta.side[1].stack.fragments) != 0 {
             self.fragment = delta.fragment;
         }
     }
 
     /// Whether `delta` carries the first fragment of a datagram.
     pub(super) fn starts_fragments(delta: &Delta) -> bool {
-        (delta.stack[0].fragments | delta.stack[1].fragments) & FRAGMENT_FIRST != 0
+        (delta.side[0].stack.fragments | delta.side[1].stack.fragments) & FRAGMENT_FIRST != 0
     }
 
     fn merge_ends(&mut self, delta: &Delta) {
-        for (d, stack) in delta.stack.iter().enumerate() {
+        for (d, stack) in delta.side.iter().map(|side| &side.stack).enumerate() {
             if stack.fin > 0 {
                 self.flags |= FIN << d;
             }

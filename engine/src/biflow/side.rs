@@ -76,7 +76,7 @@ impl SideState {
     #[inline]
     // MERGE-1: the functions below and `sequence.rs` hold one rule for every field of a delta.
     pub(super) fn merge(&mut self, ring: Ring, delta: &Delta, d: usize) {
-        let (volume, stack) = (&delta.volume[d], &delta.stack[d]);
+        let (volume, stack) = (&delta.side[d].volume, &delta.side[d].stack);
         let packets = delta.header.packets[d];
         let in_order = self.merge_times(delta, d);
         self.merge_sums(volume);
@@ -103,7 +103,7 @@ impl SideState {
 
     /// Joins the delta's span of time to the one covered so far; whether it lies at or behind its end.
     fn merge_times(&mut self, delta: &Delta, d: usize) -> bool {
-        let volume = &delta.volume[d];
+        let volume = &delta.side[d].volume;
         // A record that contradicts itself may count wrong, but nothing here may overflow by it.
         let first = delta.base.saturating_add(volume.first.into());
         let last = delta.base.saturating_add(volume.last.max(volume.first).into());
@@ -147,8 +147,8 @@ impl SideState {
 
     /// What only the first packet of the direction says.
     fn take_first(&mut self, delta: &Delta, d: usize) {
-        self.class_first = delta.stack[d].class_first;
-        self.link = delta.link[d];
+        self.class_first = delta.side[d].stack.class_first;
+        self.link = delta.side[d].link;
         self.tag_count = delta.tag_counts >> (4 * d) & 15;
         self.observation_point = delta.observation_points[d];
         self.flags &= !HAS_MACS;

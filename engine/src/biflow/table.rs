@@ -251,7 +251,7 @@ impl Table {
             let deadline = entry.deadline_tick(self.idle_nanos);
             self.wheel.arm(index, deadline, tick_of(delta.base));
         }
-        if delta.fragment != 0 || (delta.stack[0].fragments | delta.stack[1].fragments) != 0 {
+        if delta.fragment != 0 || (delta.side[0].stack.fragments | delta.side[1].stack.fragments) != 0 {
             self.link_fragments(index, delta);
         }
     }

@@ -210,7 +210,7 @@ proptest! {
 fn delta(flow: usize, at: u64) -> Delta {
     let mut delta = Delta { key: scene::key(flow, 1), base: at, ..Delta::default() };
     delta.header.packets = [1, 0];
-    delta.volume[0].octets = 100;
+    delta.side[0].volume.octets = 100;
     delta.first_count = 1;
     delta
 }
@@ -295,7 +295,7 @@ fn fragment(later: bool, identification: u32, at: u64) -> Delta {
     if later {
         (delta.key.form, delta.key.port) = (FORM_IPV4 | FORM_FRAGMENT, [0, 0]);
     }
-    delta.stack[0].fragments = if later { FRAGMENT_LATER } else { FRAGMENT_FIRST };
+    delta.side[0].stack.fragments = if later { FRAGMENT_LATER } else { FRAGMENT_FIRST };
     delta.fragment = identification;
     delta
 }

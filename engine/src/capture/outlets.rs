@@ -56,7 +56,7 @@ impl Batches {
         // LEDGER-2: counted from the delta itself.
         self.metered.add(Count {
             packets: delta.header.packets.iter().copied().map(u64::from).sum(),
-            octets: delta.volume.iter().map(|volume| u64::from(volume.layer2_octets)).sum(),
+            octets: delta.side.iter().map(|side| u64::from(side.volume.layer2_octets)).sum(),
         });
         let shard = if self.open.len() == 1 { 0 } else { hash::shard(&delta.key) as usize % self.open.len() };
         let batch = &mut self.open[shard];

@@ -79,7 +79,7 @@ impl Bench {
     fn delta(&mut self, ring: u16, delta: &Delta) {
         self.packets += delta.header.packets.iter().copied().map(u64::from).sum::<u64>();
         // What a direction without packets has in its sums is nobody's.
-        let counted = delta.volume.iter().zip(delta.header.packets).filter(|(_, packets)| *packets > 0);
+        let counted = delta.side.iter().map(|side| &side.volume).zip(delta.header.packets).filter(|(_, packets)| *packets > 0);
         self.octets += counted.map(|(volume, _)| u64::from(volume.layer2_octets)).sum::<u64>();
         self.table.deltas(ring, std::slice::from_ref(delta));
     }
@@ -190,17 +190,17 @@ fn tame(from: &mut Octets<'_>, at: &mut u64, step: u8) -> Delta {
         let packets = u16::from(packets).max(1);
         delta.header.packets[d] = packets;
         let early = if d == way { 0 } else { u32::from(from.u16()).min(left) };
-        delta.volume[d] = volume(packets, early, (u32::from(from.u16()) << 12).min(left - early), from);
-        delta.stack[d] = stack(packets, from);
+        delta.side[d].volume = volume(packets, early, (u32::from(from.u16()) << 12).min(left - early), from);
+        delta.side[d].stack = stack(packets, from);
     }
     if delta.header.packets[way] == 0 {
         // The first packet is at the base.
-        let span = delta.volume[1 - way].last - delta.volume[1 - way].first;
-        (delta.volume[1 - way].first, delta.volume[1 - way].last) = (0, span);
+        let span = delta.side[1 - way].volume.last - delta.side[1 - way].volume.first;
+        (delta.side[1 - way].volume.first, delta.side[1 - way].volume.last) = (0, span);
     }
     delta.first_count = 1;
     delta.first_sent = u8::from(delta.flags & auscult_ebpf::record::DELTA_CONTINUES != 0);
-    delta.first_direction = u8::from(delta.volume[1].last > 0 && delta.header.packets[0] == 0);
+    delta.first_direction = u8::from(delta.side[1].volume.last > 0 && delta.header.packets[0] == 0);
     delta
 }
 

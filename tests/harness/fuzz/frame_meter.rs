@@ -255,7 +255,7 @@ impl Bench {
 
 fn add(tally: &mut Tally, delta: &Delta) {
     let sums = tally.entry(delta.key).or_default();
-    for (d, volume) in delta.volume.iter().enumerate() {
+    for (d, volume) in delta.side.iter().map(|side| &side.volume).enumerate() {
         let parts = [u32::from(delta.header.packets[d]), volume.octets, volume.layer2_octets, volume.payload_octets];
         sums[d].iter_mut().zip(parts).for_each(|(sum, part)| *sum += u64::from(part));
     }
@@ -264,7 +264,7 @@ fn add(tally: &mut Tally, delta: &Delta) {
 fn count(delta: &Delta) -> Count {
     Count {
         packets: delta.header.packets.iter().copied().map(u64::from).sum(),
-        octets: delta.volume.iter().map(|volume| u64::from(volume.layer2_octets)).sum(),
+        octets: delta.side.iter().map(|side| u64::from(side.volume.layer2_octets)).sum(),
     }
 }
 
@@ -293,12 +293,12 @@ fn check_delta(delta: &Delta, hash_keys: &[u64; 5]) {
     for d in 0..2 {
         let packets = delta.header.packets[d];
         if packets == 0 {
-            assert_eq!(delta.volume[d], Volume::default(), "{delta:?}");
+            assert_eq!(delta.side[d].volume, Volume::default(), "{delta:?}");
             continue;
         }
         check_side(delta, d, packets);
-        first = first.min(delta.volume[d].first);
-        last = last.max(delta.volume[d].last);
+        first = first.min(delta.side[d].volume.first);
+        last = last.max(delta.side[d].volume.last);
     }
     assert_eq!(first, 0, "{delta:?}");
     assert!(last < 1 << 29 && tick(delta.base) == tick(delta.base + u64::from(last)), "{delta:?}");
@@ -313,7 +313,7 @@ fn check_delta(delta: &Delta, hash_keys: &[u64; 5]) {
 }
 
 fn check_side(delta: &Delta, d: usize, packets: u16) {
-    let (volume, stack) = (&delta.volume[d], &delta.stack[d]);
+    let (volume, stack) = (&delta.side[d].volume, &delta.side[d].stack);
     let n = u128::from(packets);
     assert!(volume.first <= volume.last, "{delta:?}");
     assert!(volume.payload_octets <= volume.octets && volume.octets <= volume.layer2_octets, "{delta:?}");

@@ -162,11 +162,11 @@ impl Slot {
             delta.first_direction = delta.first_direction & !(1 << i) | (d as u8) << i;
             delta.first_count += 1;
         }
-        let (volume, stack) = (&mut delta.volume[d], &mut delta.stack[d]);
+        let (volume, stack) = (&mut delta.side[d].volume, &mut delta.side[d].stack);
         if delta.header.packets[d] == 0 {
             (volume.first, volume.size_min, stack.ttl_min) = (at, packet.octets, packet.ttl);
             stack.class_first = packet.class;
-            delta.link[d] = packet.link;
+            delta.side[d].link = packet.link;
             delta.tag_counts |= packet.tags << (4 * d);
         } else {
             let interval = packet.at - self.last[d];

@@ -35,8 +35,8 @@ fn delta(host: u8, packets: [u16; 2], octets: [u32; 2]) -> Delta {
         ..Delta::default()
     };
     delta.key.address[0][3] = host;
-    delta.volume[0].layer2_octets = octets[0];
-    delta.volume[1].layer2_octets = octets[1];
+    delta.side[0].volume.layer2_octets = octets[0];
+    delta.side[1].volume.layer2_octets = octets[1];
     delta
 }
 
