@@ -80,14 +80,14 @@ impl Reached {
             if let Some(stop) = self.stops.get_mut(usize::from(delta.stop)) {
                 *stop += 1;
             }
-            for stack in delta.stack {
+            for stack in delta.side.map(|side| side.stack) {
                 self.retransmissions += u64::from(stack.retransmissions);
                 self.out_of_order += u64::from(stack.out_of_order);
                 self.later_fragments += u64::from(stack.fragments & FRAGMENT_LATER != 0);
             }
             let [forward, back] = delta.header.packets;
             self.full += u64::from((forward | back) >= DELTA_PACKETS_MAX);
-            let [forward, back] = delta.volume.map(|volume| volume.layer2_octets);
+            let [forward, back] = delta.side.map(|side| side.volume.layer2_octets);
             self.full_octets += u64::from((forward | back) >= DELTA_OCTETS_MAX);
             self.continued += u64::from(delta.flags & DELTA_CONTINUES != 0);
         }

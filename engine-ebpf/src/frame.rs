@@ -10,6 +10,12 @@ pub trait Frame {
     /// [`HEADER_OFFSET_MAX`].
     fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]>;
 
+    /// The same of what is cheap to reach: `None` also when the octets lie beyond the linear part of the frame.
+    #[inline(always)]
+    fn read_near<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.read(offset)
+    }
+
     /// Octets on the wire, which may be more than were captured.
     fn wire_octets(&self) -> u32;
 

@@ -15,13 +15,13 @@ pub fn keyed(words: &[u64; 5], keys: &[u64; 5]) -> u64 {
 /// A bijection that carries the high half of a word into the low one.
 #[inline(always)]
 const fn folded(word: u64) -> u64 {
-    word ^ word >> 32
+    word ^ (word >> 32)
 }
 
 /// The hash as a number below `mask + 1`, a power of two: its highest bits.
 #[inline(always)]
 pub const fn reduce(hash: u64, mask: u32) -> u32 {
-    ((hash >> 32) * (mask as u64 + 1) >> 32) as u32
+    (((hash >> 32) * (mask as u64 + 1)) >> 32) as u32
 }
 
 /// Hash for sharding: of the addresses and the protocol only, so that fragments and their first fragment meet in one shard. Not

@@ -92,18 +92,21 @@ pub const fn size_bin(size: u16) -> usize {
 
 /// Meters one parsed packet, with the feature groups `GROUPS`, at observation time `at`, which must not run backwards.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "inlined into one program; a struct would be built per packet")]
 pub fn meter<const GROUPS: u32, F: Frame, S: Slots, K: Sink>(
     frame: &F,
-    packet: &Packet,
+    packet: &mut Packet,
     at: u64,
     settings: &Settings,
     slots: &mut S,
     core: &mut Core,
     sink: &mut K,
 ) {
-    let hash = hash::keyed(&packet.key, &settings.hash_keys);
-    let Some(Found { slot, hit }) = slots.find(hash, &packet.key) else {
+    // A packet that was parsed by comparison with the one before has its hash.
+    if packet.hashed == 0 {
+        packet.hash = hash::keyed(&packet.key, &settings.hash_keys);
+        packet.hashed = 1;
+    }
+    let Some(Found { slot, hit }) = slots.find(packet.hash, &packet.key) else {
         core.counters.lost_packets[Lost::NoSlot as usize] += 1;
         core.counters.lost_octets[Lost::NoSlot as usize] += u64::from(packet.layer2_octets);
         return;
@@ -112,27 +115,17 @@ pub fn meter<const GROUPS: u32, F: Frame, S: Slots, K: Sink>(
     let way = (packet.direction & 1) as usize;
     // Most packets are one more of the delta that the slot holds.
     if !hit || opens || tick(at ^ slot.base) != 0 || slot.flags & (DELTA_FULL | DELTA_ONLY_SYN) != 0 || !slot.dirty() {
-        prepare(packet, hash, hit, opens, at, slot, core, sink);
+        prepare(packet, hit, opens, at, slot, core, sink);
     }
     add::packet::<GROUPS, F>(frame, packet, way, at, slot);
     if GROUPS & group::SAMPLES != 0 && slot.sample_left[way] != 0 && packet.payload_octets != 0 {
-        add::sample(frame, packet, way, at, settings, slot, core, sink);
+        add::sample(frame, packet, at, settings, slot, core, sink);
     }
 }
 
 /// Hands the slot's delta over where it has to end, and starts one for the packet unless one goes on.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "as above")]
-fn prepare<K: Sink>(
-    packet: &Packet,
-    hash: u64,
-    hit: bool,
-    opens: bool,
-    at: u64,
-    slot: &mut Delta,
-    core: &mut Core,
-    sink: &mut K,
-) {
+fn prepare<K: Sink>(packet: &Packet, hit: bool, opens: bool, at: u64, slot: &mut Delta, core: &mut Core, sink: &mut K) {
     let reopens = opens && slot.flags & DELTA_ONLY_SYN == 0;
     let ticks = tick(at).wrapping_sub(tick(slot.base));
     let mut fresh = !hit || reopens || ticks >= RUN_IDLE_TICKS;
@@ -141,7 +134,7 @@ fn prepare<K: Sink>(
         slot.header.packets = [0, 0];
     }
     if fresh {
-        add::claim(slot, packet, hash, at, sink.cpu());
+        add::claim(slot, packet, at, sink.cpu());
     } else if !slot.dirty() {
         add::restart(slot, at);
     }
@@ -186,7 +179,8 @@ pub(crate) fn hand_over<K: Sink>(slot: &Delta, counters: &mut Counters, sink: &m
             let [forward, back] = slot.header.packets;
             let place = place as usize & (Lost::CELLS - 1);
             counters.lost_packets[place] += u64::from(forward) + u64::from(back);
-            counters.lost_octets[place] += u64::from(slot.side[0].volume.layer2_octets) + u64::from(slot.side[1].volume.layer2_octets);
+            counters.lost_octets[place] +=
+                u64::from(slot.side[0].volume.layer2_octets) + u64::from(slot.side[1].volume.layer2_octets);
             Err(Lost::RingFull)
         }
     }

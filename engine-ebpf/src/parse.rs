@@ -7,6 +7,7 @@
 //! For the verifier: offsets go through [`Frame::blur`] after each layer so that program paths merge, headers are read with
 //! one bound check each, and loops have constant bounds.
 
+mod again;
 mod field;
 mod link;
 mod network;
@@ -90,11 +91,19 @@ pub struct Packet {
     pub link: u8,
     /// Offset of the source MAC.
     pub source_mac: u8,
-    /// Reserved, zero.
-    pub reserved: [u16; 3],
+    /// The next frame may be one more of the conversation, to be compared with `wire_addresses` and `wire_ports`.
+    pub repeatable: u8,
+    /// `hash` is that of the key.
+    pub hashed: u8,
+    /// Source and destination port as in the frame.
+    pub wire_ports: u32,
+    /// Source and destination IPv4 address as in the frame.
+    pub wire_addresses: u64,
+    /// Keyed hash of the key; set by the meter.
+    pub hash: u64,
 }
 
-const _: () = assert!(size_of::<Packet>() == 96);
+const _: () = assert!(size_of::<Packet>() == 112);
 
 impl Packet {
     /// The flow key.
@@ -116,13 +125,16 @@ impl Packet {
 
 /// Parses a frame into `packet`. With `vlan_in_key`, IP flows of different outermost VLANs have different keys.
 ///
-/// The packet is written in place, field by field, because the kernel side keeps it in a map: values that wait in registers for
+/// `packet` is what the call before left there, or new. It is written in place, field by field, because the kernel side keeps it in a map: values that wait in registers for
 /// the end of parsing would only be spilled.
 ///
 /// # Errors
 /// [`Discard`] when nothing in the frame can be a key.
 #[inline(always)]
 pub fn parse<F: Frame>(frame: &F, start: Start, vlan_in_key: bool, packet: &mut Packet) -> Result<(), Discard> {
+    if start == Start::Ethernet && again::again(frame, packet) {
+        return Ok(());
+    }
     clear(packet);
     packet.layer2_octets = frame.wire_octets();
     let (ethertype, offset) = match start {
@@ -147,10 +159,10 @@ pub fn parse<F: Frame>(frame: &F, start: Start, vlan_in_key: bool, packet: &mut 
 #[inline(always)]
 fn clear(packet: &mut Packet) {
     const FIRST: usize = offset_of!(Packet, sequence) / 8;
-    const { assert!(offset_of!(Packet, sequence) % 8 == 0 && offset_of!(Packet, link) == 8 * (FIRST + 3)) };
+    const { assert!(offset_of!(Packet, sequence) % 8 == 0 && offset_of!(Packet, wire_addresses) == 8 * (FIRST + 4)) };
     let words = core::ptr::from_mut(packet).cast::<u64>();
     let mut i = FIRST;
-    while i < FIRST + 3 {
+    while i < FIRST + 4 {
         // SAFETY: the packet is 8-aligned and borrowed mutably, and all-zero is a value of every field.
         unsafe { words.add(i).write_volatile(0) };
         i += 1;

@@ -90,7 +90,7 @@ impl NativeTap {
             Ok(()) => {
                 packet.observation_point = settings.observation_point;
                 let mut slots = FlowCache { sets, mask: settings.sets_mask };
-                meter::meter::<{ group::ALL }, _, _, _>(&frame, &packet, at, settings, &mut slots, core, records);
+                meter::meter::<{ group::ALL }, _, _, _>(&frame, &mut packet, at, settings, &mut slots, core, records);
             }
             Err(reason) => meter::discarded(&frame, reason, &mut core.counters),
         }

@@ -10,6 +10,7 @@
 mod frame;
 #[expect(dead_code, reason = "benches do not sweep with marks of their own")]
 mod map;
+mod object;
 mod tap;
 
 use auscult_ebpf::{
@@ -59,6 +60,8 @@ fn spread(packet: &mut Packet, core: &Core) {
     if packet.class == 0 {
         return;
     }
+    // The next frame's key is another one.
+    packet.repeatable = 0;
     let mut draw = core.counters.seen_packets.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     draw = (draw ^ draw >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
     packet.key[0] = packet.key[0].wrapping_add(draw >> 40 & ((1 << (packet.class & 31)) - 1));
@@ -148,14 +151,3 @@ pub fn without_link(context: XdpContext) -> u32 {
 pub fn without_samples(context: XdpContext) -> u32 {
     cached::<{ group::ALL & !group::SAMPLES }>(&context)
 }
-
-/// Required by `core`; the verifier proves that it is never reached.
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-/// The licence that the kernel asks for.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

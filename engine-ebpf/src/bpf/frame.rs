@@ -121,6 +121,11 @@ impl<const FRAGS: bool> Frame for XdpFrame<FRAGS> {
     }
 
     #[inline(always)]
+    fn read_near<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.linear.header(offset)
+    }
+
+    #[inline(always)]
     fn wire_octets(&self) -> u32 {
         self.octets
     }
@@ -181,6 +186,11 @@ impl Frame for TcxFrame {
         // SAFETY: the helper checks the packet's bounds; `octets` has room for `N`.
         let result = unsafe { bpf_skb_load_bytes(self.context.cast(), offset, octets.as_mut_ptr().cast(), N as u32) };
         if result == 0 { Some(octets) } else { None }
+    }
+
+    #[inline(always)]
+    fn read_near<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
+        self.linear.header(offset)
     }
 
     #[inline(always)]

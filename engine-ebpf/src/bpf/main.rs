@@ -7,6 +7,7 @@
 
 mod frame;
 mod map;
+mod object;
 mod sweep;
 mod tap;
 
@@ -80,14 +81,3 @@ pub fn napi_poll(_: RawTracePointContext) -> i32 {
     }
     0
 }
-
-/// Required by `core`; the verifier proves that it is never reached.
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-/// The licence that the kernel asks for.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

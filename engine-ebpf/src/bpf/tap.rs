@@ -1,5 +1,6 @@
 //! What every entry point does with its frame.
 
+use crate::map::CpuRing;
 use auscult_ebpf::{
     frame::Frame,
     meter::{self, Slots},
@@ -7,7 +8,6 @@ use auscult_ebpf::{
     record::Core,
     settings::{FLAG_VLAN_IN_KEY, Settings},
 };
-use crate::map::CpuRing;
 
 /// Counts, parses and meters a frame. `adjust` may change the parsed packet: benches make many flows of one frame with it.
 #[inline(always)]

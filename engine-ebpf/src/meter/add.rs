@@ -6,8 +6,8 @@ use crate::{
     limit::{DELTA_OCTETS_MAX, DELTA_PACKETS_MAX, FIRST_PACKETS, SAMPLE_LARGE, SAMPLE_MEDIUM, SAMPLE_SMALL, TCP_OPTIONS_MAX},
     parse::{LINK_SOURCE, LINK_TARGET, Packet},
     record::{
-        ABI, Core, DELTA_CONTINUES, DELTA_FULL, DELTA_HAS_MACS, DELTA_ONLY_SYN, Delta, FlowKey, Header, Kind, SEEN_ACK,
-        SEEN_GAP, SEEN_LOW, SEEN_SEQUENCE, SEEN_SYN, SEEN_SYN_ACK, SampleHead, Side, Stack, Volume,
+        ABI, Core, DELTA_CONTINUES, DELTA_FULL, DELTA_HAS_MACS, DELTA_ONLY_SYN, Delta, FlowKey, Header, Kind, SEEN_ACK, SEEN_GAP,
+        SEEN_LOW, SEEN_SEQUENCE, SEEN_SYN, SEEN_SYN_ACK, SampleHead, Side, Stack, Volume,
     },
     sample::{CLINICAL_BUDGET, Class, class_of, opens_clinical},
     settings::{FLAG_SAMPLES, Settings},
@@ -15,10 +15,10 @@ use crate::{
 
 /// Takes a slot over for a new run of the packet's flow.
 #[inline(always)]
-pub fn claim(slot: &mut Delta, packet: &Packet, hash: u64, at: u64, cpu: u16) {
+pub fn claim(slot: &mut Delta, packet: &Packet, at: u64, cpu: u16) {
     clear::<{ size_of::<Delta>() / 8 }>(core::ptr::from_mut(slot).cast());
     slot.header = Header { kind: Kind::Delta as u8, abi: ABI, cpu, packets: [0, 0] };
-    slot.hash = hash;
+    slot.hash = packet.hash;
     slot.key = FlowKey::from_words(packet.key);
     slot.base = at;
     slot.flags = DELTA_ONLY_SYN;
@@ -334,7 +334,6 @@ fn opening<F: Frame>(frame: &F, packet: &Packet, since: u32, stack: &mut Stack) 
 pub fn sample<F: Frame, K: Sink>(
     frame: &F,
     packet: &Packet,
-    way: usize,
     at: u64,
     settings: &Settings,
     slot: &mut Delta,
@@ -344,6 +343,7 @@ pub fn sample<F: Frame, K: Sink>(
     if !settings.has(FLAG_SAMPLES) {
         return;
     }
+    let way = (packet.direction & 1) as usize;
     if slot.class == Class::Stream as u8 && opens_clinical(frame, packet.payload_offset) {
         slot.class = Class::Clinical as u8;
         slot.sample_left = [CLINICAL_BUDGET, CLINICAL_BUDGET];

@@ -24,5 +24,8 @@ pub fn resident(slot: &Delta) -> (u64, u64) {
         return (0, 0);
     }
     let [forward, back] = slot.header.packets;
-    (u64::from(forward) + u64::from(back), u64::from(slot.side[0].volume.layer2_octets) + u64::from(slot.side[1].volume.layer2_octets))
+    (
+        u64::from(forward) + u64::from(back),
+        u64::from(slot.side[0].volume.layer2_octets) + u64::from(slot.side[1].volume.layer2_octets),
+    )
 }

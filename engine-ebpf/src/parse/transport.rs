@@ -1,8 +1,8 @@
 //! Transport layer: TCP (RFC 9293), UDP (RFC 768), UDP-Lite, SCTP and DCCP ports, ICMP (RFC 792) and ICMPv6 (RFC 4443) types.
 
 use super::{
-    Packet,
-    field::{be16, be32},
+    Packet, again,
+    field::{be16, be32, le32},
     network::Inner,
 };
 use crate::{
@@ -49,6 +49,7 @@ fn tcp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
     packet.control_bits = header[13];
     packet.window = be16::<14, _>(&header);
     packet.transport_offset = inner.offset as u16;
+    again::remember(packet, inner, le32::<0, _>(&header));
     keyed(packet, inner, be16::<0, _>(&header), be16::<2, _>(&header));
     payload(packet, inner.offset + header_octets, inner.octets - header_octets);
 }

@@ -95,6 +95,7 @@ pub struct NativeMeter {
     settings: Settings,
     sets: MemorySets,
     core: Box<Core>,
+    packet: Packet,
     sink: MemorySink,
     last_at: u64,
     tick: Option<u64>,
@@ -110,6 +111,7 @@ impl NativeMeter {
             settings,
             sets: MemorySets::new(sets),
             core: Box::default(),
+            packet: Packet::default(),
             sink: MemorySink { batches, samples, scratch: Box::new([0; SAMPLE_LARGE]), gone: false },
             last_at: 0,
             tick: None,
@@ -133,11 +135,10 @@ impl NativeMeter {
     pub fn frame(&mut self, at: u64, frame: &Slice<'_>, start: Start, interface: u32) -> Result<(), Gone> {
         let at = self.advance(at)?;
         meter::seen(frame, &self.settings, &mut self.core.counters);
-        let mut packet = Packet::default();
-        match parse::parse(frame, start, self.settings.has(FLAG_VLAN_IN_KEY), &mut packet) {
+        match parse::parse(frame, start, self.settings.has(FLAG_VLAN_IN_KEY), &mut self.packet) {
             Ok(()) => {
-                packet.observation_point = interface;
-                self.packet(frame, &packet, at);
+                self.packet.observation_point = interface;
+                self.meter(frame, at);
             }
             Err(reason) => meter::discarded(frame, reason, &mut self.core.counters),
         }
@@ -153,9 +154,10 @@ impl NativeMeter {
     }
 
     #[inline(always)]
-    fn packet(&mut self, frame: &Slice<'_>, packet: &Packet, at: u64) {
-        let mut slots = FlowCache { sets: &mut self.sets, mask: self.settings.sets_mask };
-        meter::meter::<{ group::ALL }, _, _, _>(frame, packet, at, &self.settings, &mut slots, &mut self.core, &mut self.sink);
+    fn meter(&mut self, frame: &Slice<'_>, at: u64) {
+        let Self { settings, sets, core, sink, packet, .. } = self;
+        let mut slots = FlowCache { sets, mask: settings.sets_mask };
+        meter::meter::<{ group::ALL }, _, _, _>(frame, packet, at, settings, &mut slots, core, sink);
     }
 
     /// Observation time of the next frame; a new tick is marked first.

@@ -174,6 +174,7 @@ struct Bench {
     settings: Settings,
     memory: Memory,
     core: Core,
+    packet: Packet,
     ring: Ring,
     parsed: Tally,
 }
@@ -190,7 +191,14 @@ impl Bench {
             hash_keys: settings.hash_keys,
             frame_octets: 0,
         };
-        Self { settings, memory: Memory(vec![Set::default(); sets]), core: Core::default(), ring, parsed: Tally::new() }
+        Self {
+            settings,
+            memory: Memory(vec![Set::default(); sets]),
+            core: Core::default(),
+            packet: Packet::default(),
+            ring,
+            parsed: Tally::new(),
+        }
     }
 
     fn frame(&mut self, step: &Step<'_>, at: u64) {
@@ -199,25 +207,15 @@ impl Bench {
         self.ring.frame_octets = frame.captured_octets();
         let counters = &mut self.core.counters;
         meter::seen(&frame, &self.settings, counters);
-        let mut packet = Packet::default();
-        let parsed = link::start(step.link_type, step.octets)
-            .and_then(|start| parse::parse(&frame, start, self.settings.has(FLAG_VLAN_IN_KEY), &mut packet));
-        if let Err(reason) = parsed {
+        let packet = &mut self.packet;
+        if let Err(reason) = parsed(&frame, step, self.settings.has(FLAG_VLAN_IN_KEY), packet) {
             assert!(Discard::ALL.contains(&reason));
             return meter::discarded(&frame, reason, counters);
         }
-        check_packet(&packet);
+        check_packet(packet);
         let lost = self.core.counters.lost_packets[Lost::NoSlot as usize];
         let mut slots = FlowCache { sets: &mut self.memory, mask: self.settings.sets_mask };
-        meter::meter::<{ group::ALL }, _, _, _>(
-            &frame,
-            &packet,
-            at,
-            &self.settings,
-            &mut slots,
-            &mut self.core,
-            &mut self.ring,
-        );
+        meter::meter::<{ group::ALL }, _, _, _>(&frame, packet, at, &self.settings, &mut slots, &mut self.core, &mut self.ring);
         if self.core.counters.lost_packets[Lost::NoSlot as usize] == lost {
             let sums = &mut self.parsed.entry(packet.flow_key()).or_default()[packet.direction as usize];
             let parts = [1, packet.octets, packet.layer2_octets, packet.payload_octets];
@@ -266,6 +264,20 @@ fn count(delta: &Delta) -> Count {
         packets: delta.header.packets.iter().copied().map(u64::from).sum(),
         octets: delta.side.iter().map(|side| u64::from(side.volume.layer2_octets)).sum(),
     }
+}
+
+/// Parses a frame behind the one before, which may shorten it, and anew: the same packet.
+fn parsed(frame: &Tapped<'_>, step: &Step<'_>, vlan_in_key: bool, packet: &mut Packet) -> Result<(), Discard> {
+    let mut fresh = Packet::default();
+    let start = link::start(step.link_type, step.octets)?;
+    let anew = parse::parse(frame, start, vlan_in_key, &mut fresh);
+    let behind = parse::parse(frame, start, vlan_in_key, packet);
+    assert_eq!(anew, behind);
+    if anew.is_ok() {
+        let kept = Packet { hash: 0, hashed: 0, observation_point: 0, wire_addresses: 0, ..*packet };
+        assert_eq!(Packet { wire_addresses: 0, ..fresh }, kept);
+    }
+    behind
 }
 
 fn check_packet(packet: &Packet) {
