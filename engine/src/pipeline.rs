@@ -24,6 +24,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use auscult_ebpf::settings::{FLAG_CLOCK_PER_POLL, FLAG_SAMPLES, FLAG_VLAN_IN_KEY, Settings};
 use crossbeam::channel::{Sender, bounded};
 
 use self::{
@@ -33,7 +34,7 @@ use self::{
 use crate::{
     biflow::{BiflowSettings, Table},
     capture::outlets::Outlets,
-    config::Config,
+    config::{Clock, Config},
     flow::ObservationPoint,
     lake::{LakeSettings, Writer},
     ledger::{Count, Ledger, UserLost},
@@ -174,6 +175,20 @@ fn biflow_settings(config: &Config, rings: u16) -> BiflowSettings {
         site: config.site.clone(),
         seed: random_words::<1>()[0],
     }
+}
+
+/// What the configuration says of the meter. `hash_keys` are odd.
+fn meter_settings(config: &Config, hash_keys: [u64; 5]) -> Settings {
+    let mut settings = Settings { hash_keys, sets_mask: config.meter.sets - 1, flags: 0, ..Settings::plain() };
+    for (wanted, flag) in [
+        (config.samples.enabled, FLAG_SAMPLES),
+        (config.meter.vlan_in_key, FLAG_VLAN_IN_KEY),
+        (config.meter.clock == Clock::Poll, FLAG_CLOCK_PER_POLL),
+    ] {
+        settings.flags |= if wanted { flag } else { 0 };
+    }
+    settings.sample_shares = config.samples.share_octets_per_tick.map(|share| u32::try_from(share).unwrap_or(u32::MAX));
+    settings
 }
 
 /// Random words for keyed hashes; results do not depend on them.

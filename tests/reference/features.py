@@ -197,7 +197,7 @@ class Table:
 
     def cut(self, flow, packet, at):
         """Ends what ends before the packet; the flow that goes on, if it does."""
-        opens = packet.tcp and packet.tcp.bits & (SYN | ACK) == SYN
+        opens = packet.tcp and packet.tcp.bits & (SYN | ACK | FIN | RST) == SYN
         if at - flow.last > flow.patience(self.idle):
             self.finish(flow, "end_of_flow_detected" if flow.closing() else "idle_timeout")
             return None

@@ -70,7 +70,7 @@ fn record(out: &mut Columns) {
     out.push(Column::nullable("icmp_code", "", Plain, icmp, "Code; 0 for request and reply.", |f: &Flow| f.icmp_code));
     let fragment = "The record counts non-first fragments, which have no ports.";
     out.push(Column::required("is_fragment", "", Plain, fragment, |f: &Flow| f.is_fragment));
-    let whose = "not fragments, or their first one was not seen";
+    let whose = "not fragments, or their first one was not seen or is no longer remembered";
     let owner = "`flow_id` of the flow whose first fragment these belong to.";
     out.push(Column::nullable("fragment_of", "", Plain, whose, owner, |f: &Flow| f.fragment_of.map(u64::cast_signed)));
     out.push(Column::nullable("community_id", "", Plain, NOT_IP, "Community ID, version 1, seed 0.", |f: &Flow| f.community_id));

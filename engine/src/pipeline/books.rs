@@ -77,11 +77,18 @@ impl Books {
         loop {
             beat.tick();
             match from.recv_timeout(PATIENCE) {
-                Ok(at_mark) => self.take(&at_mark),
+                Ok(at_mark) => {
+                    self.take(&at_mark);
+                    // Whoever looks at the metrics sees the newest of many Marks.
+                    if from.is_empty() {
+                        self.tell();
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        self.tell();
         for point in 0..self.points.len() {
             self.end_minute(point);
         }
@@ -102,9 +109,14 @@ impl Books {
         self.points[point].minute = Some(minute);
         self.latest[ring] = at_mark.ledger;
         if let Some(telemetry) = &self.watched.telemetry {
-            telemetry.record_ledger(&self.sum(0..self.latest.len()));
             telemetry.record_mark(&at_mark.mark);
             telemetry.add(Metric::CaptureMarks, &[], 1);
+        }
+    }
+
+    fn tell(&self) {
+        if let Some(telemetry) = &self.watched.telemetry {
+            telemetry.record_ledger(&self.sum(0..self.latest.len()));
         }
     }
 

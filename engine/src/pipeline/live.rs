@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
-use auscult_ebpf::settings::{FLAG_CLOCK_PER_POLL, FLAG_SAMPLES, FLAG_VLAN_IN_KEY, Settings};
-
-use super::{DemoRequest, Outcome, PipelineError, ReplayRequest, Stages, Watched, books::PointCounters, random_words, replay};
+use super::{
+    DemoRequest, Outcome, PipelineError, ReplayRequest, Stages, Watched, books::PointCounters, meter_settings, random_words,
+    replay,
+};
 use crate::{
     capture::{
         live::{self, Hook, HookChoice, Live, LiveReport, LiveSettings, OBJECT, TapSettings},
@@ -180,21 +181,9 @@ fn live_settings(config: &Config) -> LiveSettings {
     };
     let dedicated = config.meter.disposition == config::Disposition::Drop;
     let tap = |name: &Arc<str>| TapSettings { hook, dedicated, ..TapSettings::dedicated(name) };
-    let mut meter = Settings::plain();
-    meter.hash_keys = random_words();
-    meter.sets_mask = config.meter.sets - 1;
-    meter.flags = 0;
-    for (wanted, flag) in [
-        (config.samples.enabled, FLAG_SAMPLES),
-        (config.meter.vlan_in_key, FLAG_VLAN_IN_KEY),
-        (config.meter.clock == config::Clock::Poll, FLAG_CLOCK_PER_POLL),
-    ] {
-        meter.flags |= if wanted { flag } else { 0 };
-    }
-    meter.sample_shares = config.samples.share_octets_per_tick.map(|share| u32::try_from(share).unwrap_or(u32::MAX));
     LiveSettings {
         taps: config.interfaces.iter().map(tap).collect(),
-        meter,
+        meter: meter_settings(config, random_words().map(|word| word | 1)),
         ring_bytes: config.meter.ring_bytes,
         mark_millis: u32::try_from(config.meter.mark_interval.as_millis()).unwrap_or(u32::MAX),
         drain_threads: 0,

@@ -7,13 +7,9 @@ use std::{
     time::Duration,
 };
 
-use auscult_ebpf::{
-    frame::Slice,
-    parse::Start,
-    settings::{FLAG_SAMPLES, FLAG_VLAN_IN_KEY, Settings},
-};
+use auscult_ebpf::{frame::Slice, parse::Start, settings::Settings};
 
-use super::{Finished, Outcome, PipelineError, ReplayRequest, Stages, Watched};
+use super::{Finished, Outcome, PipelineError, ReplayRequest, Stages, Watched, meter_settings};
 use crate::{
     capture::{
         native::{DropSamples, NativeMeter},
@@ -87,7 +83,9 @@ impl Reading {
         let stages = Stages::start(config, data, "replay", 1, 1, &self.watched)?;
         self.watched.health.holds(Condition::Capture);
         let batches = Batches::new(0, stages.outlets.clone());
-        let mut meter = NativeMeter::new(meter_settings(config), batches, Box::new(DropSamples));
+        // Fixed hash keys: which flows share a set must not change from run to run.
+        let settings = meter_settings(config, Settings::plain().hash_keys);
+        let mut meter = NativeMeter::new(settings, batches, Box::new(DropSamples));
         let mut pace = speed.and_then(Pace::new);
         let read = self.frames(&mut meter, pace.as_mut(), shutdown);
         let closed = meter.finish();
@@ -156,21 +154,6 @@ impl Reading {
         let error = finished.error.or(stopped).or_else(|| first.map(|first| PipelineError::Inputs { first, others }));
         Outcome { summary, error }
     }
-}
-
-/// Replay has fixed hash keys: which flows share a set must not change from run to run.
-fn meter_settings(config: &Config) -> Settings {
-    let mut settings = Settings::plain();
-    settings.sets_mask = config.meter.sets - 1;
-    settings.flags = 0;
-    if config.samples.enabled {
-        settings.flags |= FLAG_SAMPLES;
-    }
-    if config.meter.vlan_in_key {
-        settings.flags |= FLAG_VLAN_IN_KEY;
-    }
-    settings.sample_shares = config.samples.share_octets_per_tick.map(|share| u32::try_from(share).unwrap_or(u32::MAX));
-    settings
 }
 
 fn meter_frame(meter: &mut NativeMeter, raw: &RawFrame<'_>) -> Result<(), Gone> {

@@ -85,7 +85,7 @@ impl Display for Summary {
         let memory = self.peak_memory_bytes.map(|bytes| format!(", peak memory {}", Size(bytes))).unwrap_or_default();
         writeln!(f, "{:<14} {:>17.3} s  {rate} packets/s{memory}", "time", self.elapsed_seconds)?;
         for error in &self.input_errors {
-            writeln!(f, "not read to its end: {}: {}", error.input, error.error)?;
+            writeln!(f, "not read to its end: {}", error.error)?;
         }
         let unlisted = self.input_error_count.saturating_sub(self.input_errors.len() as u64);
         if unlisted > 0 {
@@ -129,7 +129,10 @@ mod tests {
             bytes_written: 1_572_864,
             elapsed_seconds: 0.5,
             peak_memory_bytes: Some(64 << 20),
-            input_errors: vec![InputError { input: "b.pcap".to_owned(), error: "cut short after 12 packets".to_owned() }],
+            input_errors: vec![InputError {
+                input: "b.pcap".to_owned(),
+                error: "b.pcap is cut short after 12 packets".to_owned(),
+            }],
             ..Totals::default()
         };
         Summary::new(&ledger, totals)
@@ -151,7 +154,7 @@ samples                      1,200  clinical 1,200
 samples shed                     4  name 4
 files                            3  1.5 MiB
 time                       0.500 s  2,469,134 packets/s, peak memory 64.0 MiB
-not read to its end: b.pcap: cut short after 12 packets
+not read to its end: b.pcap is cut short after 12 packets
 ";
         assert_eq!(summary().to_string(), expect);
     }

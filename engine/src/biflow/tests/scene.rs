@@ -53,7 +53,13 @@ pub struct Packet {
 }
 
 impl Packet {
+    /// Begins a connection: SYN and nothing that answers or ends one.
     pub fn opens(&self) -> bool {
+        self.bits & (SYN | ACK | FIN | RST) == SYN
+    }
+
+    /// Says who the initiator is.
+    pub fn asks(&self) -> bool {
         self.bits & (SYN | ACK) == SYN
     }
 
@@ -179,6 +185,7 @@ fn packet(dice: &mut Dice, key: &FlowKey, nth: u64, next: &mut [u32; 2], unorder
         (1 | 2, 0..35) => SYN | ACK,
         (_, 1 | 2) => FIN | ACK,
         (_, 3) => RST,
+        (_, 4) if dice.one_in(4) => SYN | FIN,
         _ => ACK,
     };
     if nth == 1 && packet.bits & SYN != 0 {

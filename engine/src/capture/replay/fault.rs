@@ -44,8 +44,8 @@ pub enum ReplayError {
     },
     /// The first octets are those of no known format.
     #[error(
-        "{file} is not a capture file ({found}); known are pcap, pcapng and snoop, also compressed with gzip or zstd: \
-         convert it with `editcap -F pcapng`"
+        "{file} is not a capture file ({found}); known are pcap, pcapng and snoop, also compressed with gzip or zstd; \
+         what another tool can read, `editcap -F pcapng` converts"
     )]
     NotCapture {
         /// The path as given.

@@ -29,7 +29,7 @@ use std::{
 
 pub use fault::ReplayError;
 pub use pace::Pace;
-pub use progress::{Bar, Progress};
+pub use progress::Progress;
 
 use self::{merge::Merge, reader::Reader, source::Unpack, window::WINDOW_OCTETS};
 use crate::flow::ObservationPoint;

@@ -344,8 +344,8 @@ fn errors_name_file_place_and_next_step() {
             octets,
             0,
             &format!(
-                "a.pcap is not a capture file ({found}); known are pcap, pcapng and snoop, also compressed with gzip or zstd: \
-                 convert it with `editcap -F pcapng`"
+                "a.pcap is not a capture file ({found}); known are pcap, pcapng and snoop, also compressed with gzip or zstd; \
+                 what another tool can read, `editcap -F pcapng` converts"
             ),
         );
     }
