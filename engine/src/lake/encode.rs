@@ -139,7 +139,8 @@ impl Job<'_> {
         let Some((own, others)) = scratch.split_first_mut() else { return Ok(Vec::new()) };
         let mut made = thread::scope(|scope| {
             // A thread that cannot be had leaves its part to the others.
-            let spawn = |scratch| thread::Builder::new().name("encode".to_owned()).spawn_scoped(scope, || self.work(scratch)).ok();
+            let spawn =
+                |scratch| thread::Builder::new().name("encode".to_owned()).spawn_scoped(scope, || self.work(scratch)).ok();
             let threads: Vec<_> = others.iter_mut().filter_map(spawn).collect();
             let mut made = self.work(own)?;
             for thread in threads {
