@@ -32,7 +32,7 @@ use parquet::{
 };
 
 use super::{
-    column::{Store, Values},
+    column::{LIST_MAX, Store, Values},
     schema::SharedSchema,
 };
 
@@ -268,6 +268,13 @@ fn gather<V: Copy, T: Copy + Default>(
     }
 }
 
+/// Repetition levels of a list: all items but the first go on with it.
+const FURTHER: [i16; LIST_MAX] = {
+    let mut levels = [1; LIST_MAX];
+    levels[0] = 0;
+    levels
+};
+
 /// Items and levels of lists. Levels count one more where the list itself may be null: then 0 is null, 1 empty, 2 an item.
 fn gather_lists<V: Copy, T>(
     (ends, items): (&[u32], &[V]),
@@ -293,8 +300,8 @@ fn gather_lists<V: Copy, T>(
             repetition.push(0);
         } else {
             out.extend(list.iter().map(|&item| convert(item)));
-            definition.extend(list.iter().map(|_| empty + 1));
-            repetition.extend((0..list.len()).map(|place| i16::from(place > 0)));
+            definition.resize(definition.len() + list.len(), empty + 1);
+            repetition.extend_from_slice(&FURTHER[..list.len()]);
         }
     }
 }
