@@ -128,7 +128,8 @@ pub fn write_row_group<W: Write + Send>(
     Ok(())
 }
 
-fn threads(rows: usize) -> usize {
+/// How many threads so many rows are worth.
+pub fn threads(rows: usize) -> usize {
     let cpus = thread::available_parallelism().map_or(1, NonZero::get);
     cpus.min(THREADS_MAX).min(rows / ROWS_PER_THREAD).max(1)
 }
@@ -237,7 +238,7 @@ fn write_levels<T: DataType>(
 }
 
 /// Values that are not null, in order, and a definition level per row when there can be nulls.
-fn gather<V: Copy, T: Copy + Default>(
+fn gather<V: Copy + PartialEq, T: Copy + Default>(
     values: &[V],
     valid: Option<&[bool]>,
     order: &[u32],
@@ -248,7 +249,15 @@ fn gather<V: Copy, T: Copy + Default>(
     out.clear();
     definition.clear();
     let known = valid.map_or(order.len(), |valid| valid.iter().map(|&valid| usize::from(valid)).sum());
-    if known == order.len() {
+    // Many columns hold one value only; nulls are stored as a default, which is often the same.
+    let only = values.first().copied().filter(|first| values.iter().all(|value| value == first));
+    if let Some(only) = only {
+        out.resize(known, convert(only));
+        match valid.filter(|_| known > 0 && known < order.len()) {
+            Some(valid) => definition.extend(order.iter().map(|&row| i16::from(valid[row as usize]))),
+            None => definition.resize(order.len(), i16::from(known > 0)),
+        }
+    } else if known == order.len() {
         definition.resize(order.len(), 1);
         out.extend(order.iter().map(|&row| convert(values[row as usize])));
     } else if let Some(valid) = valid.filter(|_| known > 0) {

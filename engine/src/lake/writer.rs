@@ -53,7 +53,7 @@ pub struct Totals {
 }
 
 /// A row of some table.
-trait Row: 'static {
+trait Row: Sync + 'static {
     /// The time whose hour the row is filed by.
     fn filed_at(&self) -> UnixNanos;
     /// What tells the row from all others.
