@@ -15,6 +15,7 @@ use anyhow::{Context, Result, ensure};
 use auscult::capture::replay::Replay;
 use auscult_ebpf::{
     discard::ParseStop,
+    frame::Slice,
     limit::{DELTA_OCTETS_MAX, DELTA_PACKETS_MAX, SWEEP_SETS_MAX},
     meter,
     parse::{self, Packet, Start},
@@ -72,6 +73,8 @@ struct Reached {
     continued: u64,
     samples: [u64; Class::CELLS],
     shed: u64,
+    /// Frames that are compared with the one before instead of parsed.
+    compared: u64,
 }
 
 impl Reached {
@@ -98,7 +101,7 @@ impl Reached {
     }
 
     fn everything(&self) -> bool {
-        let counts = [self.retransmissions, self.out_of_order, self.later_fragments, self.full, self.continued];
+        let counts = [self.retransmissions, self.out_of_order, self.later_fragments, self.full, self.continued, self.compared];
         // Class 0 gives no samples.
         counts.iter().chain(&self.stops).chain(&self.samples[1..]).all(|count| *count > 0)
     }
@@ -108,6 +111,8 @@ impl Reached {
 struct Pair {
     kernel: KernelTap,
     native: NativeTap,
+    /// As the kernel keeps it from frame to frame.
+    packet: Packet,
     settings: Settings,
     random: Random,
     history: VecDeque<(u64, Vec<u8>)>,
@@ -129,7 +134,29 @@ impl Pair {
         let ticks_per_sweep = u64::from(settings.sets_mask / SWEEP_SETS_MAX + 1);
         let (history, tally, reached) = (VecDeque::with_capacity(HISTORY), Tally::default(), Reached::default());
         let least_linear = (hook == Hook::XdpFrags).then_some(LINEAR_OCTETS_LEAST);
-        Ok(Self { kernel, native, settings, random, history, tally, reached, at: 0, ticks_per_sweep, swept: 0, least_linear })
+        let packet = Packet::default();
+        Ok(Self {
+            kernel,
+            native,
+            packet,
+            settings,
+            random,
+            history,
+            tally,
+            reached,
+            at: 0,
+            ticks_per_sweep,
+            swept: 0,
+            least_linear,
+        })
+    }
+
+    /// Whether the parser finds the frame to be one more of the conversation before it: then its hash still holds.
+    fn is_compared(&mut self, octets: &[u8]) -> bool {
+        self.packet.hashed = 1;
+        let frame = Slice::new(octets, octets.len() as u32);
+        let parsed = parse::parse(&frame, Start::Ethernet, self.settings.has(FLAG_VLAN_IN_KEY), &mut self.packet);
+        parsed.is_ok() && self.packet.hashed == 1
     }
 
     /// One frame through both; the first of a tick after a sweep.
@@ -156,6 +183,7 @@ impl Pair {
             Ran::Refused => self.tally.refused += 1,
             Ran::Returned(_) => {
                 self.native.frame(at, octets);
+                self.reached.compared += u64::from(self.is_compared(octets));
                 if self.history.len() == HISTORY {
                     self.history.pop_front();
                 }

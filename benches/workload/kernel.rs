@@ -22,7 +22,7 @@ use aya::{
 use harness::kernel;
 
 /// What the product runs with: `ring_bytes` as configured by default, and the least pause and the batch of a drain thread.
-const RING_OCTETS: u32 = 4 << 20;
+const RING_OCTETS: u32 = 16 << 20;
 const PAUSE: Duration = Duration::from_micros(500);
 const LEND_MOST: usize = 128;
 

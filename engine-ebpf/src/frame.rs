@@ -47,6 +47,7 @@ pub struct Slice<'a> {
 impl<'a> Slice<'a> {
     /// A frame of which `octets` were captured and that had `wire_octets` on the wire (at least as many).
     pub fn new(octets: &'a [u8], wire_octets: u32) -> Self {
+        debug_assert!(octets.len() <= wire_octets as usize, "captured more than was there");
         Self { octets, wire_octets }
     }
 }

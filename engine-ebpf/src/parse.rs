@@ -125,8 +125,8 @@ impl Packet {
 
 /// Parses a frame into `packet`. With `vlan_in_key`, IP flows of different outermost VLANs have different keys.
 ///
-/// `packet` is what the call before left there, or new. It is written in place, field by field, because the kernel side keeps it in a map: values that wait in registers for
-/// the end of parsing would only be spilled.
+/// `packet` is what the call before left there, or new. It is written in place, field by field, because the kernel side keeps
+/// it in a map: values that wait in registers for the end of parsing would only be spilled.
 ///
 /// # Errors
 /// [`Discard`] when nothing in the frame can be a key.

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Layout version of all records and of the slot. Part of every pin path.
-pub const ABI: u8 = 1;
+pub const ABI: u8 = 2;
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,11 +214,11 @@ pub struct Link {
 pub const DELTA_HAS_MACS: u8 = 1;
 /// `Delta::flags` bit: the run goes on from an earlier delta of the same slot, nothing in between was lost.
 pub const DELTA_CONTINUES: u8 = 2;
-/// `Delta::flags` bit: the first packet is a SYN without ACK.
+/// `Delta::flags` bit: the first packet is a SYN without ACK, FIN and RST.
 pub const DELTA_OPENS: u8 = 4;
 /// `Delta::flags` bit: a count is so high that the next packet could overflow it, so the delta ended here.
 pub const DELTA_FULL: u8 = 8;
-/// `Delta::flags` bit: the packets of the delta so far are all SYN without ACK.
+/// `Delta::flags` bit: the packets of the delta so far are all SYN without ACK, FIN and RST.
 pub const DELTA_ONLY_SYN: u8 = 16;
 
 /// What one direction sent. In one piece, so that one address leads to all of it.
@@ -465,5 +465,7 @@ const _: () = assert!(size_of::<Delta>() == 64 + 2 * 136 + 32 + 16 + 8 + 16);
 const _: () = assert!(size_of::<SampleHead>() == 96);
 const _: () = assert!(size_of::<Sample<SAMPLE_LARGE>>() == 96 + SAMPLE_LARGE);
 const _: () = assert!(size_of::<Counters>() == 8 * (4 + 2 * Discard::CELLS + 2 * Lost::CELLS + 1 + 3 * Class::CELLS + 2));
+const _: () = assert!(size_of::<Core>() == size_of::<Counters>() + size_of::<Shares>() + 16);
+const _: () = assert!(size_of::<CpuMemory>() == size_of::<Core>() + size_of::<Packet>());
 const _: () = assert!(size_of::<SweepArguments>() == 24);
 const _: () = assert!(size_of::<Mark>() == 16 + size_of::<Counters>() + 16);

@@ -15,7 +15,7 @@ pub const FLAG_SAMPLES: u32 = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Settings {
-    /// Keys of the flow hash, five random odd numbers: without them an attacker cannot aim at one set.
+    /// Keys of the flow hash, five words of 64 random bits: without them an attacker cannot aim at one set.
     pub hash_keys: [u64; 5],
     /// Sets per CPU, minus one; sets are a power of two.
     pub sets_mask: u32,

@@ -446,7 +446,7 @@ impl Config {
             lake: Lake {
                 rotate_rows: usize::try_from(raw.lake.rotate_rows).unwrap_or(usize::MAX),
                 rotate_after: seconds(raw.lake.rotate_secs),
-                zstd_level: i32::try_from(raw.lake.zstd_level).unwrap_or(3),
+                zstd_level: i32::try_from(raw.lake.zstd_level).unwrap_or(1),
             },
             log: Log {
                 level: LogLevel::from_name(&raw.log.level).unwrap_or(LogLevel::Info),

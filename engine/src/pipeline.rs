@@ -177,7 +177,7 @@ fn biflow_settings(config: &Config, rings: u16) -> BiflowSettings {
     }
 }
 
-/// What the configuration says of the meter. `hash_keys` are odd.
+/// What the configuration says of the meter.
 fn meter_settings(config: &Config, hash_keys: [u64; 5]) -> Settings {
     let mut settings = Settings { hash_keys, sets_mask: config.meter.sets - 1, flags: 0, ..Settings::plain() };
     for (wanted, flag) in [

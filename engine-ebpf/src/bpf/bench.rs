@@ -60,8 +60,8 @@ fn spread(packet: &mut Packet, core: &Core) {
     if packet.class == 0 {
         return;
     }
-    // The next frame's key is another one.
-    packet.repeatable = 0;
+    // The key is another one now, and the next frame's again.
+    (packet.repeatable, packet.hashed) = (0, 0);
     let mut draw = core.counters.seen_packets.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     draw = (draw ^ draw >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
     packet.key[0] = packet.key[0].wrapping_add(draw >> 40 & ((1 << (packet.class & 31)) - 1));

@@ -1,7 +1,6 @@
 //! The flow cache: two-way sets of slots, found by hash.
 
 use crate::{
-    hash,
     limit::WAYS,
     record::{Delta, Set},
 };
@@ -37,7 +36,7 @@ pub struct FlowCache<T> {
 impl<T: Sets> Slots for FlowCache<T> {
     #[inline(always)]
     fn find(&mut self, hash: u64, key: &[u64; 5]) -> Option<Found<'_>> {
-        let set = self.sets.set(hash::reduce(hash, self.mask))?;
+        let set = self.sets.set(hash as u32 & self.mask)?;
         let [first, second] = set;
         if first.holds(key) {
             return Some(Found { slot: first, hit: true });

@@ -44,7 +44,7 @@ pub fn tags<F: Frame>(frame: &F, mut ethertype: u16, mut offset: u32, packet: &m
                 packet.stopped(ParseStop::VlanTruncated);
                 break;
             };
-            // Not indexed by `count`: a variable index would keep the whole packet in memory instead of registers.
+            // Not indexed by `count`: the verifier would walk on once for every value it can have.
             let control = be16::<0, _>(&tag);
             if count == 0 {
                 packet.tags[0] = control;

@@ -22,6 +22,11 @@ pub const STEP_NANOS: u64 = 5_000_000_000;
 
 /// Takes samples as the meter takes them.
 pub trait SampleSink: Send {
+    /// Whether anything is done with samples. If not, they are counted and no octet is copied.
+    fn wants(&self) -> bool {
+        true
+    }
+
     /// One sample. The payload is lent: copy what is kept, and zero the copy after use.
     fn take(&mut self, head: &SampleHead, payload: &[u8]);
 }
@@ -31,6 +36,10 @@ pub trait SampleSink: Send {
 pub struct DropSamples;
 
 impl SampleSink for DropSamples {
+    fn wants(&self) -> bool {
+        false
+    }
+
     fn take(&mut self, _head: &SampleHead, _payload: &[u8]) {}
 }
 
@@ -60,6 +69,7 @@ impl Sets for &mut MemorySets {
 struct MemorySink {
     batches: Batches,
     samples: Box<dyn SampleSink>,
+    wanted: bool,
     scratch: Box<[u8; SAMPLE_LARGE]>,
     gone: bool,
 }
@@ -78,6 +88,10 @@ impl Sink for MemorySink {
 
     fn sample<F: Frame, const N: usize>(&mut self, head: &SampleHead, frame: &F, offset: u32) -> Result<(), Lost> {
         let length = usize::from(head.length).min(N).min(SAMPLE_LARGE);
+        if !self.wanted {
+            let there = frame.captured_octets().checked_sub(offset).is_some_and(|rest| length <= rest as usize);
+            return if there { Ok(()) } else { Err(Lost::RingFull) };
+        }
         // SAFETY: initialised octets are valid as maybe-uninitialised ones, and `copy` only writes initialised ones.
         let into = unsafe { &mut *std::ptr::from_mut(&mut *self.scratch).cast() };
         if !frame.copy::<SAMPLE_LARGE>(offset, length as u32, into) {
@@ -112,7 +126,7 @@ impl NativeMeter {
             sets: MemorySets::new(sets),
             core: Box::default(),
             packet: Packet::default(),
-            sink: MemorySink { batches, samples, scratch: Box::new([0; SAMPLE_LARGE]), gone: false },
+            sink: MemorySink { batches, wanted: samples.wants(), samples, scratch: Box::new([0; SAMPLE_LARGE]), gone: false },
             last_at: 0,
             tick: None,
             late_frames: 0,

@@ -189,7 +189,7 @@ pub const KEYS: &[Key] = &[
         "300",
         "… or when its oldest row has waited this long; what waits is lost in a power cut.",
     ),
-    key("lake.zstd_level", Rule::Integer { min: 1, max: 19, unit: "level" }, "3", "Zstandard level of Parquet pages."),
+    key("lake.zstd_level", Rule::Integer { min: 1, max: 19, unit: "level" }, "1", "Zstandard level of Parquet pages."),
     flagged(
         "--log",
         key("log.level", Rule::Choice(LogLevel::NAMES), "\"info\"", "Least severe log lines that are written to stderr."),

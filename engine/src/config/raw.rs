@@ -134,7 +134,7 @@ impl Default for RawSamples {
 
 impl Default for RawLake {
     fn default() -> Self {
-        Self { rotate_rows: 1_000_000, rotate_secs: 300, zstd_level: 3 }
+        Self { rotate_rows: 1_000_000, rotate_secs: 300, zstd_level: 1 }
     }
 }
 

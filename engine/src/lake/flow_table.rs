@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use auscult_ebpf::discard::ParseStop;
 
 use super::{
-    column::{List, Name, Time},
+    column::{Item, List, Name, Time},
     schema::{Coding, Column, Table},
 };
 use crate::flow::{Address, Direction, FirstPacket, Flow, Side, TcpOpening, TcpSide};
@@ -46,7 +46,7 @@ pub fn table() -> &'static Table<Flow> {
 type Columns = Vec<Column<Flow>>;
 
 fn record(out: &mut Columns) {
-    use Coding::{Delta, Dictionary, Plain};
+    use Coding::{Delta, Dictionary, Plain, Split};
     out.push(Column::required(
         "flow_id",
         "",
@@ -54,20 +54,20 @@ fn record(out: &mut Columns) {
         "Id of the biflow, the same in all its segments; stable over replays.",
         |f: &Flow| f.flow_id.cast_signed(),
     ));
-    out.push(Column::required("segment", "", Plain, "0 for the first segment of a biflow, then counting.", |f: &Flow| f.segment));
+    out.push(Column::required("segment", "", Split, "0 for the first segment of a biflow, then counting.", |f: &Flow| f.segment));
     out.push(Column::required("flow_start", "ns", Delta, "Time of the first packet of the segment.", |f: &Flow| Time(f.start)));
     out.push(Column::required("flow_end", "ns", Delta, "Time of the last packet of the segment.", |f: &Flow| Time(f.end)));
     let reasons = "Why the record was written (IE flowEndReason): idle_timeout, active_timeout, end_of_flow_detected, forced_end, lack_of_resources.";
     out.push(Column::required("end_reason", "", Dictionary, reasons, |f: &Flow| Name::Fixed(f.end_reason.name())));
     let found = "How the initiator was found: syn, syn_ack, first_packet, tie.";
     out.push(Column::required("initiator_by", "", Dictionary, found, |f: &Flow| Name::Fixed(f.initiator_by.name())));
-    out.push(Column::nullable("protocol", "", Plain, NOT_IP, "IP protocol number.", |f: &Flow| f.protocol));
+    out.push(Column::nullable("protocol", "", Split, NOT_IP, "IP protocol number.", |f: &Flow| f.protocol));
     let ethertype = "Ethertype; 2048 and 34525 for IP.";
-    out.push(Column::nullable("ethertype", "", Plain, "the frame is 802.3", ethertype, |f: &Flow| f.ethertype));
+    out.push(Column::nullable("ethertype", "", Split, "the frame is 802.3", ethertype, |f: &Flow| f.ethertype));
     let icmp = "the flow is not ICMP or ICMPv6";
     let kind = "Type of the first packet's kind: the request type of request and reply.";
-    out.push(Column::nullable("icmp_type", "", Plain, icmp, kind, |f: &Flow| f.icmp_type));
-    out.push(Column::nullable("icmp_code", "", Plain, icmp, "Code; 0 for request and reply.", |f: &Flow| f.icmp_code));
+    out.push(Column::nullable("icmp_type", "", Split, icmp, kind, |f: &Flow| f.icmp_type));
+    out.push(Column::nullable("icmp_code", "", Split, icmp, "Code; 0 for request and reply.", |f: &Flow| f.icmp_code));
     let fragment = "The record counts non-first fragments, which have no ports.";
     out.push(Column::required("is_fragment", "", Plain, fragment, |f: &Flow| f.is_fragment));
     let whose = "not fragments, or their first one was not seen or is no longer remembered";
@@ -81,7 +81,7 @@ fn record(out: &mut Columns) {
 }
 
 fn ends(out: &mut Columns) {
-    use Coding::{Dictionary, Plain};
+    use Coding::{Dictionary, Split};
     for (end, direction) in [("initiator", Direction::Forward), ("responder", Direction::Reverse)] {
         let none = "the flow is not IP and its frames do not carry this address";
         let address = "IPv4 or IPv6 address; the MAC address when the flow is not IP.";
@@ -92,9 +92,7 @@ fn ends(out: &mut Columns) {
             }
         }));
         let none = "the protocol has no ports, the record counts fragments, or the transport header was truncated";
-        // Ephemeral ports are random, well-known ports are few.
-        let coding = if direction == Direction::Forward { Plain } else { Dictionary };
-        out.push(Column::nullable(format!("{end}_port"), "", coding, none, "Transport port.", move |f: &Flow| {
+        out.push(Column::nullable(format!("{end}_port"), "", Split, none, "Transport port.", move |f: &Flow| {
             f.endpoint[direction].port
         }));
         let mac = "MAC that frames from this end carried as source (a router's, for routed hosts), or frames to it as target.";
@@ -119,7 +117,7 @@ fn opening(out: &mut Columns) {
         f.handshake_rtt_initiator.map(u64::cast_signed)
     }));
     let sizes = "Sizes of the first packets in time order (as in `_octets`), at most 8; negative in the reverse direction.";
-    out.push(Column::required("first_packet_sizes", "octets", Coding::Dictionary, sizes, |f: &Flow| {
+    out.push(Column::required("first_packet_sizes", "octets", Coding::Split, sizes, |f: &Flow| {
         first_packets(f, |packet| match packet.direction {
             Direction::Forward => i32::from(packet.size),
             Direction::Reverse => -i32::from(packet.size),
@@ -175,22 +173,22 @@ fn seen<T>(flow: &Flow, direction: Direction, value: impl FnOnce(&Side) -> T) ->
 }
 
 fn volume(out: &mut Columns, d: Direction) {
-    use Coding::{Dictionary, Plain, Split};
+    use Coding::Split;
     let sum = "IP total length (payload of the link for other frames), summed.";
     let frames = "Frame octets on the wire, outer headers included, summed.";
-    out.push(Column::required(name(d, "packets"), "packets", Dictionary, "Packets.", move |f: &Flow| count(f.side[d].packets)));
-    out.push(Column::required(name(d, "octets"), "octets", Plain, sum, move |f: &Flow| count(f.side[d].octets)));
-    out.push(Column::required(name(d, "layer2_octets"), "octets", Plain, frames, move |f: &Flow| count(f.side[d].layer2_octets)));
+    out.push(Column::required(name(d, "packets"), "packets", Split, "Packets.", move |f: &Flow| count(f.side[d].packets)));
+    out.push(Column::required(name(d, "octets"), "octets", Split, sum, move |f: &Flow| count(f.side[d].octets)));
+    out.push(Column::required(name(d, "layer2_octets"), "octets", Split, frames, move |f: &Flow| count(f.side[d].layer2_octets)));
     let payload = "Transport payload, summed.";
-    out.push(Column::required(name(d, "payload_octets"), "octets", Plain, payload, move |f: &Flow| {
+    out.push(Column::required(name(d, "payload_octets"), "octets", Split, payload, move |f: &Flow| {
         count(f.side[d].payload_octets)
     }));
     let smallest = "Smallest packet (as in `_octets`; 65535: that or more).";
-    out.push(Column::nullable(name(d, "size_min"), "octets", Dictionary, NO_PACKETS, smallest, move |f: &Flow| {
+    out.push(Column::nullable(name(d, "size_min"), "octets", Split, NO_PACKETS, smallest, move |f: &Flow| {
         seen(f, d, |side| side.size_min)
     }));
     let largest = "Largest packet (65535: that or more).";
-    out.push(Column::nullable(name(d, "size_max"), "octets", Dictionary, NO_PACKETS, largest, move |f: &Flow| {
+    out.push(Column::nullable(name(d, "size_max"), "octets", Split, NO_PACKETS, largest, move |f: &Flow| {
         seen(f, d, |side| side.size_max)
     }));
     let spread = "Population standard deviation of the packet size, to 31 bits; 0 for one packet; the mean is octets / packets.";
@@ -198,7 +196,7 @@ fn volume(out: &mut Columns, d: Direction) {
         seen(f, d, |side| shortened(side.size_std))
     }));
     let bins = "Packets by size, 8 bins; their borders are those of the meter.";
-    out.push(Column::nullable(name(d, "size_histogram"), "packets", Dictionary, NO_PACKETS, bins, move |f: &Flow| {
+    out.push(Column::nullable(name(d, "size_histogram"), "packets", Split, NO_PACKETS, bins, move |f: &Flow| {
         seen(f, d, |side| List { length: side.histogram.len(), items: side.histogram })
     }));
 }
@@ -213,7 +211,10 @@ fn times(out: &mut Columns, d: Direction) {
     out.push(Column::nullable(name(d, "duration_nanos"), "ns", Split, NO_PACKETS, duration, move |f: &Flow| {
         seen(f, d, |side| side.last - side.first)
     }));
-    let interval = move |f: &Flow| seen(f, d, |side| side.intervals).flatten();
+    let interval = move |f: &Flow| {
+        let side = &f.side[d];
+        if side.packets > 0 { side.intervals } else { None }
+    };
     let (shortest, longest) = ("Shortest time between two packets of the direction.", "Longest time between two packets.");
     out.push(Column::nullable(name(d, "interval_min_nanos"), "ns", Split, NO_ORDER, shortest, move |f: &Flow| {
         interval(f).map(|interval| count(interval.min))
@@ -230,74 +231,87 @@ fn times(out: &mut Columns, d: Direction) {
     out.push(Column::nullable(name(d, "is_split"), "", Plain, NO_PACKETS, split, move |f: &Flow| seen(f, d, |side| side.split)));
 }
 
+/// Appends a column of numbers that may be missing though the direction has packets.
+fn number<T: Item + Default>(
+    (out, d): (&mut Columns, Direction),
+    what: &str,
+    null: &'static str,
+    definition: &'static str,
+    get: impl Fn(&Side) -> Option<T> + Send + Sync + 'static,
+) {
+    let value = move |f: &Flow| seen(f, d, &get).flatten();
+    out.push(Column::nullable(name(d, what), "", Coding::Split, null, definition, value));
+}
+
 fn network(out: &mut Columns, d: Direction) {
-    use Coding::{Dictionary, Plain};
     let null = "the flow is not IP, or the direction has no packets";
-    // Few distinct values in long runs: zstd packs them as well as a dictionary does, and faster.
-    let mut octet = |what: &str, definition: &'static str, get: fn(&Side) -> Option<u8>| {
-        out.push(Column::nullable(name(d, what), "", Plain, null, definition, move |f: &Flow| seen(f, d, get).flatten()));
-    };
-    octet("ttl_min", "Lowest TTL or hop limit.", |side| side.ttl_min);
-    octet("ttl_max", "Highest TTL or hop limit.", |side| side.ttl_max);
-    octet("dscp", "DSCP (RFC 2474) of the first packet.", |side| side.dscp);
-    octet("traffic_class_union", "Union of all traffic-class octets (DSCP and ECN).", |side| side.traffic_class_union);
-    let mut tag = |what: &str, null: &'static str, definition: &'static str, get: fn(&Side) -> Option<u16>| {
-        out.push(Column::nullable(name(d, what), "", Plain, null, definition, move |f: &Flow| seen(f, d, get).flatten()));
-    };
+    number((out, d), "ttl_min", null, "Lowest TTL or hop limit.", |side| side.ttl_min);
+    number((out, d), "ttl_max", null, "Highest TTL or hop limit.", |side| side.ttl_max);
+    number((out, d), "dscp", null, "DSCP (RFC 2474) of the first packet.", |side| side.dscp);
+    let union = "Union of all traffic-class octets (DSCP and ECN).";
+    number((out, d), "traffic_class_union", null, union, |side| side.traffic_class_union);
     let untagged = "the first packet has no VLAN tag, or the direction has no packets";
-    tag("vlan_id", untagged, "Outermost VLAN identifier of the first packet.", |side| side.vlan_id);
+    number((out, d), "vlan_id", untagged, "Outermost VLAN identifier of the first packet.", |side| side.vlan_id);
     let single = "the first packet has fewer than two VLAN tags, or the direction has no packets";
-    tag("inner_vlan_id", single, "Second VLAN identifier of the first packet.", |side| side.inner_vlan_id);
+    number((out, d), "inner_vlan_id", single, "Second VLAN identifier of the first packet.", |side| side.inner_vlan_id);
     let point = "Observation point (interface) of the first packet.";
-    out.push(Column::nullable(name(d, "observation_point"), "", Dictionary, NO_PACKETS, point, move |f: &Flow| {
+    out.push(Column::nullable(name(d, "observation_point"), "", Coding::Dictionary, NO_PACKETS, point, move |f: &Flow| {
         seen(f, d, |side| side.observation_point).flatten().map(Name::Point)
     }));
 }
 
+/// A direction's TCP features, where they are.
+fn tcp(flow: &Flow, direction: Direction) -> Option<&TcpSide> {
+    let side = &flow.side[direction];
+    if side.packets > 0 { side.tcp.as_ref() } else { None }
+}
+
+/// Appends a column of one direction's TCP features.
+fn segments<T: Item + Default>(
+    (out, d): (&mut Columns, Direction),
+    what: &str,
+    definition: &'static str,
+    get: impl Fn(&TcpSide) -> T + Send + Sync + 'static,
+) {
+    let value = move |f: &Flow| tcp(f, d).map(&get);
+    out.push(Column::nullable(name(d, what), "packets", Coding::Split, NOT_TCP, definition, value));
+}
+
 fn transport(out: &mut Columns, d: Direction) {
-    use Coding::{Dictionary, Plain};
-    let tcp = move |f: &Flow| seen(f, d, |side| side.tcp).flatten();
+    use Coding::{Dictionary, Plain, Split};
     let bits = "Union of the TCP control bits (IE tcpControlBits).";
-    out.push(Column::nullable(name(d, "tcp_control_bits"), "", Plain, NOT_TCP, bits, move |f: &Flow| {
-        tcp(f).map(|side| side.control_bits)
+    out.push(Column::nullable(name(d, "tcp_control_bits"), "", Split, NOT_TCP, bits, move |f: &Flow| {
+        tcp(f, d).map(|side| side.control_bits)
     }));
-    let mut tally = |what: &str, definition: &'static str, get: fn(&TcpSide) -> u32| {
-        let value = move |f: &Flow| tcp(f).as_ref().map(get);
-        out.push(Column::nullable(name(d, what), "packets", Plain, NOT_TCP, definition, value));
-    };
-    tally("tcp_syn_packets", "Segments with SYN.", |side| side.syn);
-    tally("tcp_fin_packets", "Segments with FIN.", |side| side.fin);
-    tally("tcp_rst_packets", "Segments with RST.", |side| side.rst);
-    tally(
-        "tcp_retransmitted_packets",
-        "Segments that repeat sequence space; a lower bound unless `_tcp_sequence_exact`.",
-        |side| side.retransmissions,
-    );
-    tally("tcp_out_of_order_packets", "Segments that fill the newest gap; a lower bound unless `_tcp_sequence_exact`.", |side| {
-        side.out_of_order
-    });
-    tally("tcp_zero_window_packets", "Segments with a zero window and no RST.", |side| side.zero_windows);
+    segments((out, d), "tcp_syn_packets", "Segments with SYN.", |side| side.syn);
+    segments((out, d), "tcp_fin_packets", "Segments with FIN.", |side| side.fin);
+    segments((out, d), "tcp_rst_packets", "Segments with RST.", |side| side.rst);
+    let repeats = "Segments that repeat sequence space; a lower bound unless `_tcp_sequence_exact`.";
+    segments((out, d), "tcp_retransmitted_packets", repeats, |side| side.retransmissions);
+    let late = "Segments that fill the newest gap; a lower bound unless `_tcp_sequence_exact`.";
+    segments((out, d), "tcp_out_of_order_packets", late, |side| side.out_of_order);
+    segments((out, d), "tcp_zero_window_packets", "Segments with a zero window and no RST.", |side| side.zero_windows);
     let exact = "The counts of repeats and reordering are exact.";
     out.push(Column::nullable(name(d, "tcp_sequence_exact"), "", Plain, NOT_TCP, exact, move |f: &Flow| {
-        tcp(f).map(|side| side.sequence_exact)
+        tcp(f, d).map(|side| side.sequence_exact)
     }));
-    let syn = move |f: &Flow| -> Option<TcpOpening> { tcp(f)?.handshake };
+    let syn = move |f: &Flow| -> Option<TcpOpening> { tcp(f, d)?.handshake };
     out.push(Column::nullable(
         name(d, "tcp_syn_window"),
         "octets",
-        Plain,
+        Split,
         NO_SYN,
         "Window of the SYN, unscaled.",
         move |f: &Flow| syn(f).map(|syn| syn.window),
     ));
     let without = "no SYN was seen, or it has no such option";
-    out.push(Column::nullable(name(d, "tcp_syn_mss"), "octets", Plain, without, "MSS option of the SYN.", move |f: &Flow| {
+    out.push(Column::nullable(name(d, "tcp_syn_mss"), "octets", Split, without, "MSS option of the SYN.", move |f: &Flow| {
         syn(f)?.mss
     }));
     out.push(Column::nullable(
         name(d, "tcp_syn_scale"),
         "",
-        Plain,
+        Split,
         without,
         "Window-scale option of the SYN.",
         move |f: &Flow| syn(f)?.scale,

@@ -34,7 +34,7 @@ pub struct LakeSettings {
     pub rotate_rows: usize,
     /// Longest span of record time one file is kept open for.
     pub rotate_secs: u32,
-    /// zstd level. Bench `lake`, hospital mix, bytes per row: 96.1 at level 1, 97.3 at 2, 95.9 at 3.
+    /// zstd level. A capture of 84 000 flows, bytes per row: 95.4 at level 1, 94.4 at 2, 92.1 at 3.
     pub zstd_level: i32,
     /// Most rows of one row group; so many rows wait in memory, per open file.
     pub row_group_rows: usize,

@@ -62,7 +62,7 @@ impl Part {
     }
 
     /// Appends the rows of `stores`, sorted by the two columns at `sort`.
-    pub fn append(&mut self, stores: &[Store], sort: [usize; 2], scratch: &mut Scratch) -> Result<()> {
+    pub fn append(&mut self, stores: &[Store], sort: [usize; 2], scratch: &mut Vec<Scratch>) -> Result<()> {
         let [text, time] = sort.map(|column| &stores[column]);
         write_row_group(&mut self.file, &self.schema, stores, &order(text, time), scratch)
     }

@@ -1,7 +1,12 @@
 //! One entry per column: name, type, unit, null rule, definition, coding and where its value comes from. The Arrow schema, the
 //! Parquet settings, the rows and the data dictionary are all made from these entries.
 
-use std::{collections::HashMap, fmt::Write, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
 
 use arrow::datatypes::{Field, Schema};
 use parquet::{
@@ -17,7 +22,9 @@ use parquet::{
 use super::{
     LakeSettings,
     column::{Item, Store, Values},
-    coverage_table, flow_table,
+    coverage_table,
+    encode::threads,
+    flow_table,
 };
 use crate::flow::ObservationPoint;
 
@@ -37,13 +44,14 @@ pub const KEY_SOURCE: &str = "auscult.source";
 /// How the values of a column are laid out before zstd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
-    /// Few distinct values: numbers into a dictionary page.
+    /// Few distinct names: numbers into a dictionary page.
     Dictionary,
     /// As they are: random, or best left to zstd.
     Plain,
     /// Differences, bit-packed: times and numbers that grow.
     Delta,
-    /// Octets of equal weight side by side: numbers whose high octets resemble each other.
+    /// Octets of equal weight side by side: numbers whose high octets resemble each other, which is to say most. zstd packs them
+    /// smaller than a dictionary's numbers, and faster than those are found.
     Split,
 }
 
@@ -74,7 +82,9 @@ impl<R: 'static> Column<R> {
         definition: &'static str,
         get: impl Fn(&R) -> T + Send + Sync + 'static,
     ) -> Self {
-        let fill = move |rows: &[R], points: &[ObservationPoint], store: &mut Store| store.extend(rows.iter().map(&get), points);
+        let fill = move |rows: &[R], points: &[ObservationPoint], store: &mut Store| {
+            store.extend(rows.iter().map(&get), points);
+        };
         Self { name: name.into(), unit, null: None, definition, coding, empty: T::empty, fill: Box::new(fill) }
     }
 
@@ -88,7 +98,7 @@ impl<R: 'static> Column<R> {
         get: impl Fn(&R) -> Option<T> + Send + Sync + 'static,
     ) -> Self {
         let fill = move |rows: &[R], points: &[ObservationPoint], store: &mut Store| {
-            store.extend_nullable(rows.iter().map(&get), points)
+            store.extend_nullable(rows.iter().map(&get), points);
         };
         Self { name: name.into(), unit, null: Some(null), definition, coding, empty: T::empty, fill: Box::new(fill) }
     }
@@ -96,6 +106,12 @@ impl<R: 'static> Column<R> {
     /// An empty column.
     pub fn store(&self) -> Store {
         Store { valid: self.null.map(|_| Vec::new()), values: (self.empty)() }
+    }
+
+    /// Whether least and greatest value say anything: not those of digests and of lists' items.
+    fn is_ordered(&self) -> bool {
+        use Values::{CommunityId, ListI32, ListI64, ListU32};
+        !matches!((self.empty)(), CommunityId(_) | ListU32 { .. } | ListI32 { .. } | ListI64 { .. })
     }
 
     fn field(&self) -> Field {
@@ -136,14 +152,29 @@ impl<R: 'static> Table<R> {
         self.columns.iter().map(Column::store).collect()
     }
 
-    /// Appends rows to all columns. Few rows at a time pass all columns, so that they stay in the cache.
-    pub fn fill(&self, rows: &[R], points: &[ObservationPoint], stores: &mut [Store]) {
-        const ROWS_AT_ONCE: usize = 32;
-        for rows in rows.chunks(ROWS_AT_ONCE) {
-            for (column, store) in self.columns.iter().zip(&mut *stores) {
-                (column.fill)(rows, points, store);
-            }
+    /// Appends rows to all columns: a long batch by several threads, each with columns of its own.
+    pub fn fill(&self, rows: &[R], points: &[ObservationPoint], stores: &mut [Store])
+    where
+        R: Sync,
+    {
+        let threads = threads(rows.len());
+        if threads == 1 {
+            return fill(&self.columns, rows, points, stores);
         }
+        let shares = Mutex::new(self.columns.chunks(COLUMNS_AT_ONCE).zip(stores.chunks_mut(COLUMNS_AT_ONCE)));
+        let next = || shares.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || {
+            while let Some((columns, stores)) = next() {
+                fill(columns, rows, points, stores);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                // A thread that cannot be had leaves its part to the others.
+                drop(thread::Builder::new().name("encode".to_owned()).spawn_scoped(scope, work));
+            }
+            work();
+        });
     }
 
     /// Parquet settings of a file of this table.
@@ -172,6 +203,9 @@ impl<R: 'static> Table<R> {
             .set_key_value_metadata(Some(about));
         for column in &self.columns {
             let path = path_of(column);
+            if !column.is_ordered() {
+                builder = builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
+            }
             builder = match column.coding {
                 Coding::Dictionary => builder.set_column_dictionary_enabled(path, true),
                 other => {
@@ -203,6 +237,19 @@ impl<R: 'static> Table<R> {
             let kind = type_name(&(column.empty)());
             let null = column.null.unwrap_or("never");
             let _ = writeln!(out, "| `{}` | {kind} | {} | {null} | {} |", column.name, column.unit, column.definition);
+        }
+    }
+}
+
+/// Columns that a thread takes at once.
+const COLUMNS_AT_ONCE: usize = 14;
+
+/// Few rows at a time pass all columns, so that they stay in the cache.
+fn fill<R>(columns: &[Column<R>], rows: &[R], points: &[ObservationPoint], stores: &mut [Store]) {
+    const ROWS_AT_ONCE: usize = 32;
+    for rows in rows.chunks(ROWS_AT_ONCE) {
+        for (column, store) in columns.iter().zip(&mut *stores) {
+            (column.fill)(rows, points, store);
         }
     }
 }

@@ -53,7 +53,7 @@ pub struct Totals {
 }
 
 /// A row of some table.
-trait Row: 'static {
+trait Row: Sync + 'static {
     /// The time whose hour the row is filed by.
     fn filed_at(&self) -> UnixNanos;
     /// What tells the row from all others.
@@ -147,7 +147,7 @@ struct Sheet<R: 'static> {
     settings: LakeSettings,
     open: BTreeMap<i64, Open>,
     spare: Vec<Vec<Store>>,
-    scratch: Scratch,
+    scratch: Vec<Scratch>,
     written: Totals,
     /// Ids of this writer's files.
     ids: HashSet<String>,
@@ -175,7 +175,7 @@ impl<R: Row> Sheet<R> {
             settings: settings.clone(),
             open: BTreeMap::new(),
             spare: Vec::new(),
-            scratch: Scratch::default(),
+            scratch: Vec::new(),
             written: Totals::default(),
             ids: HashSet::new(),
         }

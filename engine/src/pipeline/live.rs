@@ -183,7 +183,7 @@ fn live_settings(config: &Config) -> LiveSettings {
     let tap = |name: &Arc<str>| TapSettings { hook, dedicated, ..TapSettings::dedicated(name) };
     LiveSettings {
         taps: config.interfaces.iter().map(tap).collect(),
-        meter: meter_settings(config, random_words().map(|word| word | 1)),
+        meter: meter_settings(config, random_words()),
         ring_bytes: config.meter.ring_bytes,
         mark_millis: u32::try_from(config.meter.mark_interval.as_millis()).unwrap_or(u32::MAX),
         drain_threads: 0,

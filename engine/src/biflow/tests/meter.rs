@@ -65,7 +65,7 @@ struct Slot {
     filled: bool,
     tracker: [Tracker; 2],
     last: [u64; 2],
-    /// All packets of the run are SYNs without ACK.
+    /// All packets of the run are SYNs without ACK, FIN and RST.
     only_syn: bool,
     tick: u64,
 }
