@@ -103,7 +103,7 @@ fn unix(at: u64) -> i64 {
 
 impl Segments {
     fn initiator(&self, packets: &[Seen]) -> (usize, InitiatorBy) {
-        let opening = packets.iter().filter(|(packet, _)| packet.asks());
+        let opening = packets.iter().filter(|(packet, _)| packet.opens());
         if let Some((packet, _)) = opening.min_by_key(|(packet, _)| (packet.at, packet.direction)) {
             return (packet.direction, InitiatorBy::Syn);
         }
@@ -187,7 +187,7 @@ fn handshake([forward, reverse]: &[Vec<Seen>; 2]) -> [Option<u64>; 2] {
         |side: &[Seen]| side.iter().filter(|(packet, _)| packet.bits & SYN != 0).map(|(packet, _)| *packet).collect::<Vec<_>>();
     let (syn, answer) = (syns(forward), syns(reverse));
     let ([syn], [answer]) = (&syn[..], &answer[..]) else { return [None; 2] };
-    if !syn.asks() || answer.asks() || answer.at < syn.at {
+    if !syn.opens() || answer.opens() || answer.at < syn.at {
         return [None; 2];
     }
     let ack = forward.iter().find(|(packet, _)| packet.bits & (ACK | SYN) == ACK);

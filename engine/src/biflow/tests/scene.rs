@@ -58,11 +58,6 @@ impl Packet {
         self.bits & (SYN | ACK | FIN | RST) == SYN
     }
 
-    /// Says who the initiator is.
-    pub fn asks(&self) -> bool {
-        self.bits & (SYN | ACK) == SYN
-    }
-
     pub fn layer2_octets(&self) -> u32 {
         u32::from(self.octets) + 14
     }
@@ -185,7 +180,6 @@ fn packet(dice: &mut Dice, key: &FlowKey, nth: u64, next: &mut [u32; 2], unorder
         (1 | 2, 0..35) => SYN | ACK,
         (_, 1 | 2) => FIN | ACK,
         (_, 3) => RST,
-        (_, 4) if dice.one_in(4) => SYN | FIN,
         _ => ACK,
     };
     if nth == 1 && packet.bits & SYN != 0 {
