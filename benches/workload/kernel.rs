@@ -5,14 +5,19 @@ use std::{
     os::fd::AsFd as _,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
 };
 
 use anyhow::{Context, Result};
-use auscult::capture::live::ring::{RingMemory, RingReader};
+use auscult::{
+    capture::live::{
+        LEND_MOST, PAUSE_LEAST,
+        ring::{RingMemory, RingReader},
+    },
+    config::Config,
+};
 use auscult_ebpf::{record::CpuMemory, settings::Settings};
 use aya::{
     Ebpf,
@@ -20,11 +25,6 @@ use aya::{
     programs::{TestRun, TestRunOptions, Xdp, XdpMode},
 };
 use harness::kernel;
-
-/// What the product runs with: `ring_bytes` as configured by default, and the least pause and the batch of a drain thread.
-const RING_OCTETS: u32 = 16 << 20;
-const PAUSE: Duration = Duration::from_micros(500);
-const LEND_MOST: usize = 128;
 
 /// What the programs keep per CPU, as maps hold it.
 #[derive(Clone, Copy)]
@@ -37,34 +37,29 @@ unsafe impl aya::Pod for Memory {}
 pub struct Kernel {
     ebpf: Ebpf,
     stop: Arc<AtomicBool>,
-    records: Arc<AtomicU64>,
     drain: Option<JoinHandle<()>>,
 }
 
 impl Kernel {
     /// Loads an object with one ring per CPU and starts a thread that drains them all, pinned to the last CPU.
     pub fn load(object: &[u8], settings: Settings) -> Result<Self> {
-        let (ebpf, rings) = kernel::load(object, settings, RING_OCTETS)?;
-        let memories = rings.iter().map(|ring| RingMemory::map(ring.fd().as_fd(), RING_OCTETS)).collect::<Result<Vec<_>, _>>()?;
-        let (stop, records) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stop_2, records_2) = (stop.clone(), records.clone());
+        let ring_bytes = Config::default().meter.ring_bytes;
+        let (ebpf, rings) = kernel::load(object, settings, ring_bytes)?;
+        let memories = rings.iter().map(|ring| RingMemory::map(ring.fd().as_fd(), ring_bytes)).collect::<Result<Vec<_>, _>>()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stop_2 = stop.clone();
         let drain = std::thread::spawn(move || {
             pin(memories.len().saturating_sub(1));
             let mut readers: Vec<_> = memories.iter().map(RingReader::new).collect();
             let mut copy = Vec::new();
             while !stop_2.load(Ordering::Relaxed) {
                 for reader in &mut readers {
-                    while drain(reader, &mut copy, &records_2) == LEND_MOST {}
+                    while drain(reader, &mut copy) == LEND_MOST {}
                 }
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(PAUSE_LEAST);
             }
         });
-        Ok(Self { ebpf, stop, records, drain: Some(drain) })
-    }
-
-    /// Records drained so far.
-    pub fn records(&self) -> u64 {
-        self.records.load(Ordering::Relaxed)
+        Ok(Self { ebpf, stop, drain: Some(drain) })
     }
 
     /// Packets that the programs could not hand over so far: what they did then is not what is to be timed.
@@ -106,11 +101,10 @@ impl Drop for Kernel {
 }
 
 /// Copies records out as the product's drain does, so many at a time, and returns their number.
-fn drain(reader: &mut RingReader<'_>, copy: &mut Vec<u8>, records: &AtomicU64) -> usize {
+fn drain(reader: &mut RingReader<'_>, copy: &mut Vec<u8>) -> usize {
     copy.clear();
     let drained = reader.drain(LEND_MOST, |record| copy.extend_from_slice(record)).records;
     std::hint::black_box(&copy);
-    records.fetch_add(drained as u64, Ordering::Relaxed);
     drained
 }
 

@@ -16,9 +16,9 @@ use crate::{batch::Ring, capture::outlets::Gone, ledger::LedgerAtMark};
 use auscult_ebpf::sample::Class;
 
 /// Records given back to the kernel at once: some 50 KiB, little beside any ring.
-const LEND_MOST: usize = 128;
+pub const LEND_MOST: usize = 128;
 /// Shortest pause of an idle drain.
-const PAUSE_LEAST: Duration = Duration::from_micros(500);
+pub const PAUSE_LEAST: Duration = Duration::from_micros(500);
 /// Longest pause: at a million deltas a second a ring of 4 MiB then fills by half.
 const PAUSE_MOST: Duration = Duration::from_millis(5);
 

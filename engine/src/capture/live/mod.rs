@@ -39,7 +39,7 @@ use crossbeam::channel::{Sender, bounded};
 use self::{attach::Attached, drain::RingShared, ring::RingMemory, sort::Sorter, sweep::Sweeper, tap::Tap};
 pub use self::{
     attach::{Hook, HookChoice, Refused},
-    drain::RingReport,
+    drain::{LEND_MOST, PAUSE_LEAST, RingReport},
     error::LiveError,
     netdev::NicCounters,
     object::OBJECT,

@@ -66,18 +66,18 @@ impl RingMemory {
     }
 
     /// Octets between consumer and producer.
-    pub fn used(&self) -> u64 {
+    pub(super) fn used(&self) -> u64 {
         let consumer = self.consumer().load(Ordering::Acquire);
         self.producer().load(Ordering::Acquire).wrapping_sub(consumer)
     }
 
     /// Octets that the kernel can still reserve.
-    pub fn free(&self) -> u64 {
+    pub(super) fn free(&self) -> u64 {
         self.size.saturating_sub(self.used())
     }
 
     /// Octets of the ring.
-    pub fn size(&self) -> u64 {
+    pub(super) fn size(&self) -> u64 {
         self.size
     }
 }
@@ -143,7 +143,7 @@ impl<'a> RingReader<'a> {
     }
 
     /// Whether nothing is waiting.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.memory.producer().load(Ordering::Acquire) == self.position
     }
 }
@@ -181,7 +181,7 @@ impl Drop for RingMemory {
 }
 
 /// Octets of a memory page.
-pub fn page_octets() -> usize {
+pub(super) fn page_octets() -> usize {
     // SAFETY: no pointers.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
