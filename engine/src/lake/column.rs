@@ -195,6 +195,11 @@ impl Values {
         }
     }
 
+    /// Whether least and greatest value say anything: not those of digests and of lists' items.
+    pub fn is_ordered(&self) -> bool {
+        !matches!(self, Self::CommunityId(_) | Self::ListU32 { .. } | Self::ListI32 { .. } | Self::ListI64 { .. })
+    }
+
     /// Arrow's name for the type.
     pub fn data_type(&self) -> DataType {
         let list = |item| DataType::List(Arc::new(Field::new("element", item, false)));

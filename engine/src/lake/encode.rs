@@ -1,55 +1,58 @@
 //! Columns in arrival order into one sorted Parquet row group.
 //!
-//! Numbers go to the column writers directly, values and levels side by side; strings go as dictionary arrays.
+//! The layout of a column follows from its type: names go as numbers into a dictionary, times as differences, all other numbers
+//! split by octet, which zstd packs smaller than a dictionary's numbers and faster than those are found.
 
 use std::{
-    io::Write,
+    io::{self, Write},
     num::NonZero,
     sync::{
-        Arc, Mutex,
+        LazyLock,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
 };
 
-use arrow::{
-    array::{ArrayRef, DictionaryArray, Int32Array, StringArray},
-    buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer},
-    datatypes::{Field, Int32Type as ArrowInt32},
-};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use parquet::{
-    arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves},
-    column::writer::{ColumnCloseResult, ColumnWriter, get_column_writer, get_typed_column_writer_mut},
-    data_type::{BoolType, DataType, DoubleType, Int32Type, Int64Type},
+    basic::Encoding,
     errors::{ParquetError, Result},
-    file::{
-        properties::WriterPropertiesPtr,
-        writer::{SerializedFileWriter, SerializedPageWriter, TrackedWrite},
-    },
+    file::writer::SerializedFileWriter,
     schema::types::ColumnDescPtr,
 };
 
 use super::{
-    column::{LIST_MAX, Store, Values},
-    schema::SharedSchema,
+    LakeSettings,
+    chunk::{Bounds, Chunk, ChunkWriter, PageFacts, Press, zstd_name},
+    column::{Names, Store, Values},
+    layout::{self, Bits},
+    presence::{Presence, Presences, level_block},
 };
 
-/// Rows handed to a string column at a time.
-const TEXT_ROWS: usize = 8192;
 /// `1:` and 28 characters of base64.
 const COMMUNITY_ID_TEXT: usize = 30;
 
 /// Memory of one thread that is used again for every column.
-#[derive(Default)]
 pub struct Scratch {
-    definition: Vec<i16>,
-    repetition: Vec<i16>,
-    i32s: Vec<i32>,
-    i64s: Vec<i64>,
-    f64s: Vec<f64>,
-    flags: Vec<bool>,
+    press: Press,
+    page: Vec<u8>,
+    words: Vec<u32>,
+    long_words: Vec<u64>,
+    definition: Bits,
+    repetition: Bits,
+}
+
+impl Scratch {
+    fn new(zstd_level: i32) -> io::Result<Self> {
+        Ok(Self {
+            press: Press::new(zstd_level)?,
+            page: Vec::new(),
+            words: Vec::new(),
+            long_words: Vec::new(),
+            definition: Bits::default(),
+            repetition: Bits::default(),
+        })
+    }
 }
 
 /// The order of rows by the sort columns: byte order of a string column, then a time column, then arrival.
@@ -74,20 +77,13 @@ const ROWS_PER_THREAD: usize = 1024;
 /// Most threads of one row group.
 const THREADS_MAX: usize = 4;
 
-/// A column chunk in memory, before it has its place in the file.
-enum Chunk {
-    Numbers(Bytes, ColumnCloseResult),
-    Text(ArrowColumnChunk),
-}
-
 /// Columns of one row group that threads take one by one. What a chunk holds does not depend on who made it.
 struct Job<'a> {
     stores: &'a [Store],
-    schema: &'a SharedSchema,
     order: &'a [u32],
+    presences: Presences,
     columns: &'a [ColumnDescPtr],
-    properties: &'a WriterPropertiesPtr,
-    text_writers: Vec<Mutex<Option<ArrowColumnWriter>>>,
+    settings: &'a LakeSettings,
     next: AtomicUsize,
 }
 
@@ -95,34 +91,28 @@ struct Job<'a> {
 /// (each with a `scratch` of its own), and put into the file in their order.
 pub fn write_row_group<W: Write + Send>(
     file: &mut SerializedFileWriter<W>,
-    schema: &SharedSchema,
     stores: &[Store],
     order: &[u32],
+    settings: &LakeSettings,
     scratch: &mut Vec<Scratch>,
 ) -> Result<()> {
-    let factory = ArrowRowGroupWriterFactory::new(file, Arc::clone(schema));
-    let text_writers = factory.create_column_writers(file.flushed_row_groups().len())?;
     let job = Job {
         stores,
-        schema,
         order,
+        presences: Presences::of(stores, order, settings.page_rows),
         columns: file.schema_descr().columns(),
-        properties: file.properties(),
-        text_writers: text_writers.into_iter().map(|writer| Mutex::new(Some(writer))).collect(),
+        settings,
         next: AtomicUsize::new(0),
     };
     let threads = threads(order.len());
-    if scratch.len() < threads {
-        scratch.resize_with(threads, Scratch::default);
+    while scratch.len() < threads {
+        scratch.push(Scratch::new(settings.zstd_level)?);
     }
     let chunks = job.run(&mut scratch[..threads])?;
     drop(job);
     let mut group = file.next_row_group()?;
-    for chunk in chunks {
-        match chunk {
-            Chunk::Numbers(octets, closed) => group.append_column(&octets, closed)?,
-            Chunk::Text(chunk) => chunk.append_to_row_group(&mut group)?,
-        }
+    for Chunk { octets, closed } in chunks {
+        group.append_column(&octets, closed)?;
     }
     group.close()?;
     Ok(())
@@ -130,8 +120,9 @@ pub fn write_row_group<W: Write + Send>(
 
 /// How many threads so many rows are worth.
 pub fn threads(rows: usize) -> usize {
-    let cpus = thread::available_parallelism().map_or(1, NonZero::get);
-    cpus.min(THREADS_MAX).min(rows / ROWS_PER_THREAD).max(1)
+    // The answer costs a look at many files.
+    static CPUS: LazyLock<usize> = LazyLock::new(|| thread::available_parallelism().map_or(1, NonZero::get));
+    CPUS.min(THREADS_MAX).min(rows / ROWS_PER_THREAD).max(1)
 }
 
 impl Job<'_> {
@@ -159,195 +150,233 @@ impl Job<'_> {
         loop {
             let column = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(store) = self.stores.get(column) else { return Ok(made) };
-            let chunk = match &store.values {
-                Values::Name { .. } | Values::CommunityId(_) => self.text(column, store)?,
-                _ => self.numbers(column, store, scratch)?,
-            };
-            made.push((column, chunk));
+            made.push((column, self.chunk(column, store, scratch)?));
         }
     }
 
-    fn text(&self, column: usize, store: &Store) -> Result<Chunk> {
-        let writer = self.text_writers[column].lock().ok().and_then(|mut writer| writer.take());
-        let Some(writer) = writer else { return Err(ParquetError::General("a column was taken twice".to_owned())) };
-        write_text(store, self.schema.field(column), writer, self.order).map(Chunk::Text)
-    }
-
-    fn numbers(&self, column: usize, store: &Store, scratch: &mut Scratch) -> Result<Chunk> {
-        let mut sink = TrackedWrite::new(Vec::new());
-        let pages = Box::new(SerializedPageWriter::new(&mut sink));
-        let mut writer = get_column_writer(self.columns[column].clone(), self.properties.clone(), pages);
-        write_numbers(&mut writer, store, self.order, scratch)?;
-        let closed = writer.close()?;
-        Ok(Chunk::Numbers(sink.into_inner()?.into(), closed))
-    }
-}
-
-fn write_numbers(writer: &mut ColumnWriter<'_>, store: &Store, order: &[u32], scratch: &mut Scratch) -> Result<()> {
-    let valid = store.valid.as_deref();
-    let Scratch { definition, repetition, i32s, i64s, f64s, flags } = scratch;
-    match &store.values {
-        Values::Flag(values) => {
-            gather(values, valid, order, flags, definition, |value| value);
-            write_levels::<BoolType>(writer, flags, valid.map(|_| &**definition), None)
-        }
-        Values::U8(values) => {
-            gather(values, valid, order, i32s, definition, i32::from);
-            write_levels::<Int32Type>(writer, i32s, valid.map(|_| &**definition), None)
-        }
-        Values::U16(values) => {
-            gather(values, valid, order, i32s, definition, i32::from);
-            write_levels::<Int32Type>(writer, i32s, valid.map(|_| &**definition), None)
-        }
-        Values::U32(values) => {
-            gather(values, valid, order, i32s, definition, u32::cast_signed);
-            write_levels::<Int32Type>(writer, i32s, valid.map(|_| &**definition), None)
-        }
-        Values::I64(values) | Values::Time(values) => {
-            gather(values, valid, order, i64s, definition, |value| value);
-            write_levels::<Int64Type>(writer, i64s, valid.map(|_| &**definition), None)
-        }
-        Values::F64(values) => {
-            gather(values, valid, order, f64s, definition, |value| value);
-            write_levels::<DoubleType>(writer, f64s, valid.map(|_| &**definition), None)
-        }
-        Values::ListU32 { ends, items } => {
-            gather_lists((ends, items), valid, order, i32s, (definition, repetition), u32::cast_signed);
-            write_levels::<Int32Type>(writer, i32s, Some(definition), Some(repetition))
-        }
-        Values::ListI32 { ends, items } => {
-            gather_lists((ends, items), valid, order, i32s, (definition, repetition), |item| item);
-            write_levels::<Int32Type>(writer, i32s, Some(definition), Some(repetition))
-        }
-        Values::ListI64 { ends, items } => {
-            gather_lists((ends, items), valid, order, i64s, (definition, repetition), |item| item);
-            write_levels::<Int64Type>(writer, i64s, Some(definition), Some(repetition))
-        }
-        Values::Name { .. } | Values::CommunityId(_) => unreachable!("strings have their own way"),
-    }
-}
-
-fn write_levels<T: DataType>(
-    writer: &mut ColumnWriter<'_>,
-    values: &[T::T],
-    definition: Option<&[i16]>,
-    repetition: Option<&[i16]>,
-) -> Result<()> {
-    get_typed_column_writer_mut::<T>(writer).write_batch(values, definition, repetition)?;
-    Ok(())
-}
-
-/// Values that are not null, in order, and a definition level per row when there can be nulls.
-fn gather<V: Copy + PartialEq, T: Copy + Default>(
-    values: &[V],
-    valid: Option<&[bool]>,
-    order: &[u32],
-    out: &mut Vec<T>,
-    definition: &mut Vec<i16>,
-    convert: impl Fn(V) -> T,
-) {
-    out.clear();
-    definition.clear();
-    let known = valid.map_or(order.len(), |valid| valid.iter().map(|&valid| usize::from(valid)).sum());
-    // Many columns hold one value only; nulls are stored as a default, which is often the same.
-    let only = values.first().copied().filter(|first| values.iter().all(|value| value == first));
-    if let Some(only) = only {
-        out.resize(known, convert(only));
-        match valid.filter(|_| known > 0 && known < order.len()) {
-            Some(valid) => definition.extend(order.iter().map(|&row| i16::from(valid[row as usize]))),
-            None => definition.resize(order.len(), i16::from(known > 0)),
-        }
-    } else if known == order.len() {
-        definition.resize(order.len(), 1);
-        out.extend(order.iter().map(|&row| convert(values[row as usize])));
-    } else if let Some(valid) = valid.filter(|_| known > 0) {
-        // Nulls come at random, so a branch on them would be guessed wrong often: every value is copied, and overwritten when it
-        // should not have been. One place more takes what follows the last.
-        out.resize(known + 1, T::default());
-        let mut place = 0;
-        definition.extend(order.iter().map(|&row| {
-            let row = row as usize;
-            out[place] = convert(values[row]);
-            place += usize::from(valid[row]);
-            i16::from(valid[row])
-        }));
-        out.truncate(known);
-    } else {
-        definition.resize(order.len(), 0);
-    }
-}
-
-/// Repetition levels of a list: all items but the first go on with it.
-const FURTHER: [i16; LIST_MAX] = {
-    let mut levels = [1; LIST_MAX];
-    levels[0] = 0;
-    levels
-};
-
-/// Items and levels of lists. Levels count one more where the list itself may be null: then 0 is null, 1 empty, 2 an item.
-fn gather_lists<V: Copy, T>(
-    (ends, items): (&[u32], &[V]),
-    valid: Option<&[bool]>,
-    order: &[u32],
-    out: &mut Vec<T>,
-    (definition, repetition): (&mut Vec<i16>, &mut Vec<i16>),
-    convert: impl Fn(V) -> T,
-) {
-    out.clear();
-    definition.clear();
-    repetition.clear();
-    let empty = i16::from(valid.is_some());
-    for &row in order {
-        let row = row as usize;
-        let start = if row == 0 { 0 } else { ends[row - 1] as usize };
-        let list = &items[start..ends[row] as usize];
-        if valid.is_some_and(|valid| !valid[row]) {
-            definition.push(0);
-            repetition.push(0);
-        } else if list.is_empty() {
-            definition.push(empty);
-            repetition.push(0);
-        } else {
-            out.extend(list.iter().map(|&item| convert(item)));
-            definition.resize(definition.len() + list.len(), empty + 1);
-            repetition.extend_from_slice(&FURTHER[..list.len()]);
-        }
-    }
-}
-
-fn write_text(store: &Store, field: &Field, mut writer: ArrowColumnWriter, order: &[u32]) -> Result<ArrowColumnChunk> {
-    let dictionary: ArrayRef = match &store.values {
-        Values::Name { names, .. } => Arc::new(StringArray::from_iter_values(names.texts())),
-        _ => Arc::new(StringArray::new_null(0)),
-    };
-    for rows in order.chunks(TEXT_ROWS) {
-        let nulls = store.valid.as_ref().map(|valid| NullBuffer::from_iter(rows.iter().map(|&row| valid[row as usize])));
-        let array: ArrayRef = match &store.values {
-            Values::Name { numbers, .. } => {
-                let keys: Vec<i32> = rows.iter().map(|&row| numbers[row as usize].cast_signed()).collect();
-                let keys = Int32Array::new(keys.into(), nulls);
-                Arc::new(DictionaryArray::<ArrowInt32>::try_new(keys, Arc::clone(&dictionary))?)
+    fn chunk(&self, column: usize, store: &Store, scratch: &mut Scratch) -> Result<Chunk> {
+        let Scratch { press, page, words, long_words, definition, repetition } = scratch;
+        let compression = zstd_name(self.settings.zstd_level)?;
+        let writer = ChunkWriter::new(&self.columns[column], store.values.is_ordered(), compression, press);
+        let valid = store.valid.as_deref();
+        let (order, page_rows) = (self.order, self.settings.page_rows);
+        let flat = Flat { presence: self.presences.of_column(column), page, writer };
+        let split = Encoding::BYTE_STREAM_SPLIT;
+        match &store.values {
+            Values::Flag(values) => flat.pages(Encoding::PLAIN, |rows, out| flags(values, rows, out)),
+            Values::U8(values) => flat.pages(split, |rows, out| unsigned(values, rows, words, out)),
+            Values::U16(values) => flat.pages(split, |rows, out| unsigned(values, rows, words, out)),
+            Values::U32(values) => flat.pages(split, |rows, out| unsigned(values, rows, words, out)),
+            Values::I64(values) => flat.pages(split, |rows, out| signed(values, rows, long_words, out)),
+            Values::F64(values) => flat.pages(split, |rows, out| real(values, rows, long_words, out)),
+            Values::Time(values) => flat.pages(Encoding::DELTA_BINARY_PACKED, |rows, out| times(values, rows, out)),
+            Values::Name { numbers, names } => flat.names(numbers, names),
+            Values::CommunityId(ids) => flat.pages(Encoding::DELTA_LENGTH_BYTE_ARRAY, |rows, out| community_ids(ids, rows, out)),
+            Values::ListU32 { ends, items } => {
+                Lists { order, page_rows, valid, flat, definition, repetition }.pages(ends, items, 4, words, |item| item)
             }
-            Values::CommunityId(ids) => Arc::new(community_ids(rows.iter().map(|&row| &ids[row as usize]), nulls)?),
-            _ => unreachable!("only strings come here"),
-        };
-        for leaf in compute_leaves(field, &array)? {
-            writer.write(&leaf)?;
+            Values::ListI32 { ends, items } => {
+                Lists { order, page_rows, valid, flat, definition, repetition }.pages(ends, items, 4, words, i32::cast_unsigned)
+            }
+            Values::ListI64 { ends, items } => Lists { order, page_rows, valid, flat, definition, repetition }.pages(
+                ends,
+                items,
+                8,
+                long_words,
+                i64::cast_unsigned,
+            ),
         }
     }
-    writer.close()
 }
 
-/// `1:` and base64 for every id.
-fn community_ids<'a>(ids: impl ExactSizeIterator<Item = &'a [u8; 20]>, nulls: Option<NullBuffer>) -> Result<StringArray> {
-    let rows = ids.len();
-    let mut text = vec![0; rows * COMMUNITY_ID_TEXT];
-    for (id, text) in ids.zip(text.chunks_exact_mut(COMMUNITY_ID_TEXT)) {
+/// A column with one value a row, or none.
+struct Flat<'a> {
+    presence: &'a Presence,
+    page: &'a mut Vec<u8>,
+    writer: ChunkWriter<'a>,
+}
+
+impl Flat<'_> {
+    /// A page after the other; `values` appends those of some rows and says what bounds them.
+    fn pages(mut self, encoding: Encoding, mut values: impl FnMut(&[u32], &mut Vec<u8>) -> Option<Bounds>) -> Result<Chunk> {
+        for part in self.presence.pages() {
+            self.page.clear();
+            self.page.extend_from_slice(part.levels);
+            let bounds = values(part.present, self.page);
+            let nulls = part.rows - part.present.len();
+            self.writer.page(self.page, PageFacts { encoding, rows: part.rows, values: part.rows, nulls, bounds })?;
+        }
+        self.writer.close()
+    }
+
+    /// Names by number. The dictionary has them in the order in which the file's rows do.
+    fn names(mut self, numbers: &[u32], names: &Names) -> Result<Chunk> {
+        let texts = names.texts();
+        let mut places = vec![u32::MAX; texts.len()];
+        let mut dictionary: Vec<&str> = Vec::new();
+        let mut place_of = |&row: &u32| {
+            let number = numbers[row as usize] as usize;
+            if places[number] == u32::MAX {
+                places[number] = dictionary.len() as u32;
+                dictionary.push(&texts[number]);
+            }
+            places[number]
+        };
+        let all: Vec<u32> = self.presence.present().iter().map(&mut place_of).collect();
+        if dictionary.is_empty() {
+            return self.pages(Encoding::PLAIN, |_, _| None);
+        }
+        self.page.clear();
+        for text in &dictionary {
+            self.page.extend_from_slice(&(text.len() as u32).to_le_bytes());
+            self.page.extend_from_slice(text.as_bytes());
+        }
+        self.writer.dictionary(self.page, dictionary.len())?;
+        let width = layout::width(dictionary.len() as u64 - 1);
+        let mut rest = &all[..];
+        let mut met = vec![false; dictionary.len()];
+        self.pages(Encoding::RLE_DICTIONARY, |rows, out| {
+            let (places, behind) = rest.split_at(rows.len());
+            rest = behind;
+            out.push(width as u8);
+            layout::hybrid(places, width, out);
+            met.fill(false);
+            places.iter().for_each(|&place| met[place as usize] = true);
+            let texts = || dictionary.iter().zip(&met).filter_map(|(text, met)| met.then_some(*text));
+            Some(Bounds::Text(texts().min()?.to_owned(), texts().max()?.to_owned()))
+        })
+    }
+}
+
+/// Values at `rows` as words.
+fn gather<V: Copy, W>(values: &[V], rows: &[u32], words: &mut Vec<W>, word: impl Fn(V) -> W) {
+    words.clear();
+    words.extend(rows.iter().map(|&row| word(values[row as usize])));
+}
+
+/// Least and greatest of `values`.
+fn extremes<T: Copy + PartialOrd>(mut values: impl Iterator<Item = T>) -> Option<(T, T)> {
+    let first = values.next()?;
+    let wider = |(least, greatest): (T, T), value: T| {
+        (if value < least { value } else { least }, if value > greatest { value } else { greatest })
+    };
+    Some(values.fold((first, first), wider))
+}
+
+fn flags(values: &[bool], rows: &[u32], out: &mut Vec<u8>) -> Option<Bounds> {
+    let at = || rows.iter().map(|&row| values[row as usize]);
+    layout::flags(at(), rows.len(), out);
+    let (least, greatest) = extremes(at())?;
+    Some(Bounds::Flag(least, greatest))
+}
+
+fn unsigned<V: Copy + Into<u32>>(values: &[V], rows: &[u32], words: &mut Vec<u32>, out: &mut Vec<u8>) -> Option<Bounds> {
+    gather(values, rows, words, V::into);
+    layout::split(words, 4, out);
+    let (least, greatest) = extremes(words.iter().copied())?;
+    Some(Bounds::Unsigned(least, greatest))
+}
+
+fn signed(values: &[i64], rows: &[u32], words: &mut Vec<u64>, out: &mut Vec<u8>) -> Option<Bounds> {
+    gather(values, rows, words, i64::cast_unsigned);
+    layout::split(words, 8, out);
+    let (least, greatest) = extremes(words.iter().map(|word| word.cast_signed()))?;
+    Some(Bounds::Signed(least, greatest))
+}
+
+/// NaN has no place in an order.
+fn real(values: &[f64], rows: &[u32], words: &mut Vec<u64>, out: &mut Vec<u8>) -> Option<Bounds> {
+    gather(values, rows, words, f64::to_bits);
+    layout::split(words, 8, out);
+    let numbers = words.iter().map(|&word| f64::from_bits(word));
+    let (least, greatest) = extremes(numbers.filter(|number| !number.is_nan()))?;
+    Some(Bounds::Real(least, greatest))
+}
+
+fn times(values: &[i64], rows: &[u32], out: &mut Vec<u8>) -> Option<Bounds> {
+    let times: Vec<i64> = rows.iter().map(|&row| values[row as usize]).collect();
+    layout::differences(&times, out);
+    let (least, greatest) = extremes(times.into_iter())?;
+    Some(Bounds::Signed(least, greatest))
+}
+
+/// Texts of one length: the lengths, then `1:` and base64 for every id. Digests have no bounds worth saying.
+fn community_ids(ids: &[[u8; 20]], rows: &[u32], out: &mut Vec<u8>) -> Option<Bounds> {
+    layout::differences(&vec![COMMUNITY_ID_TEXT as i64; rows.len()], out);
+    let start = out.len();
+    out.resize(start + rows.len() * COMMUNITY_ID_TEXT, 0);
+    for (&row, text) in rows.iter().zip(out[start..].chunks_exact_mut(COMMUNITY_ID_TEXT)) {
         let (version, base64) = text.split_at_mut(2);
         version.copy_from_slice(b"1:");
-        STANDARD.encode_slice(id, base64).map_err(|error| ParquetError::External(Box::new(error)))?;
+        // 20 octets are always 28 characters.
+        let written = STANDARD.encode_slice(ids[row as usize], base64);
+        debug_assert_eq!(written, Ok(base64.len()));
     }
-    let offsets: Vec<i32> = (0..=rows).map(|row| (row * COMMUNITY_ID_TEXT) as i32).collect();
-    let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
-    Ok(StringArray::try_new(offsets, Buffer::from_vec(text), nulls)?)
+    None
+}
+
+/// A column with a list of values a row, or none. Their items have no bounds.
+struct Lists<'a> {
+    order: &'a [u32],
+    page_rows: usize,
+    valid: Option<&'a [bool]>,
+    flat: Flat<'a>,
+    definition: &'a mut Bits,
+    repetition: &'a mut Bits,
+}
+
+impl Lists<'_> {
+    /// Lists of at most [`LIST_MAX`](super::column::LIST_MAX) items, each of `octets` octets.
+    fn pages<V: Copy, W: Copy + Into<u64>>(
+        self,
+        ends: &[u32],
+        items: &[V],
+        octets: u32,
+        words: &mut Vec<W>,
+        word: impl Fn(V) -> W,
+    ) -> Result<Chunk> {
+        let Flat { page, mut writer, .. } = self.flat;
+        // Levels count one more where the list itself may be null: then 0 is null, 1 empty, 2 an item.
+        let (empty, width) = if self.valid.is_some() { (1, 2) } else { (0, 1) };
+        // A definition level of eight items.
+        let item_levels = if self.valid.is_some() { 0b1010_1010_1010_1010 } else { 0b1111_1111 };
+        for rows in self.order.chunks(self.page_rows) {
+            words.clear();
+            self.definition.clear();
+            self.repetition.clear();
+            let (mut values, mut nulls) = (0, 0);
+            for &row in rows {
+                let row = row as usize;
+                let start = if row == 0 { 0 } else { ends[row - 1] as usize };
+                let list = &items[start..ends[row] as usize];
+                if list.is_empty() || self.valid.is_some_and(|valid| !valid[row]) {
+                    let level = if self.valid.is_some_and(|valid| !valid[row]) { 0 } else { empty };
+                    self.definition.push(level, width);
+                    self.repetition.push(0, 1);
+                    values += 1;
+                    nulls += 1;
+                    continue;
+                }
+                let count = list.len() as u32;
+                words.extend(list.iter().map(|&item| word(item)));
+                self.definition.push(item_levels & ((1 << (count * width)) - 1), count * width);
+                // All items but the first go on with the list.
+                self.repetition.push((1 << count) - 2, count);
+                values += list.len();
+            }
+            page.clear();
+            level_block(page, |out| layout::packed(self.repetition, values, 1, out));
+            level_block(page, |out| {
+                if nulls == 0 {
+                    layout::repeat(empty + 1, values, width, out);
+                } else {
+                    layout::packed(self.definition, values, width, out);
+                }
+            });
+            layout::split(words, octets, page);
+            let encoding = Encoding::BYTE_STREAM_SPLIT;
+            writer.page(page, PageFacts { encoding, rows: rows.len(), values, nulls, bounds: None })?;
+        }
+        writer.close()
+    }
 }

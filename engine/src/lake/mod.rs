@@ -5,12 +5,15 @@
 //! nothing. One engine writes a directory at a time ([`lock`]). Rows that cannot be written are returned as counts, never dropped
 //! in silence. Time is that of the rows; no clock is read here.
 
+mod chunk;
 pub mod column;
 pub mod coverage_table;
 mod encode;
 pub mod flow_table;
+mod layout;
 pub mod lock;
 pub mod part;
+mod presence;
 pub mod read;
 mod read_json;
 pub mod recover;
@@ -40,20 +43,11 @@ pub struct LakeSettings {
     pub row_group_rows: usize,
     /// Most rows of one page.
     pub page_rows: usize,
-    /// Octets of distinct values from which on a column of a row group goes on without a dictionary.
-    pub dictionary_bytes: usize,
 }
 
 impl Default for LakeSettings {
     fn default() -> Self {
-        Self {
-            rotate_rows: 262_144,
-            rotate_secs: 300,
-            zstd_level: 1,
-            row_group_rows: 131_072,
-            page_rows: 32_768,
-            dictionary_bytes: 1 << 20,
-        }
+        Self { rotate_rows: 262_144, rotate_secs: 300, zstd_level: 1, row_group_rows: 131_072, page_rows: 32_768 }
     }
 }
 

@@ -18,6 +18,7 @@ use parquet::{
 };
 
 use super::{
+    LakeSettings,
     column::Store,
     encode::{Scratch, order, write_row_group},
     schema::SharedSchema,
@@ -31,7 +32,6 @@ pub struct Part {
     directory: PathBuf,
     temporary: PathBuf,
     file: SerializedFileWriter<BufWriter<File>>,
-    schema: SharedSchema,
 }
 
 /// What became of a part.
@@ -58,13 +58,19 @@ impl Part {
         let out = BufWriter::with_capacity(1 << 18, File::create(&temporary)?);
         let parquet = ArrowSchemaConverter::new().convert(schema)?;
         let file = SerializedFileWriter::new(out, parquet.root_schema_ptr(), properties)?;
-        Ok(Self { directory, temporary, file, schema: Arc::clone(schema) })
+        Ok(Self { directory, temporary, file })
     }
 
     /// Appends the rows of `stores`, sorted by the two columns at `sort`.
-    pub fn append(&mut self, stores: &[Store], sort: [usize; 2], scratch: &mut Vec<Scratch>) -> Result<()> {
+    pub fn append(
+        &mut self,
+        stores: &[Store],
+        sort: [usize; 2],
+        settings: &LakeSettings,
+        scratch: &mut Vec<Scratch>,
+    ) -> Result<()> {
         let [text, time] = sort.map(|column| &stores[column]);
-        write_row_group(&mut self.file, &self.schema, stores, &order(text, time), scratch)
+        write_row_group(&mut self.file, stores, &order(text, time), settings, scratch)
     }
 
     /// Completes the file and gives it its name. A whole file of that name with as many rows is left as it is.

@@ -1,4 +1,4 @@
-//! One entry per column: name, type, unit, null rule, definition, coding and where its value comes from. The Arrow schema, the
+//! One entry per column: name, type, unit, null rule, definition and where its value comes from. The Arrow schema, the
 //! Parquet settings, the rows and the data dictionary are all made from these entries.
 
 use std::{
@@ -11,16 +11,13 @@ use std::{
 use arrow::datatypes::{Field, Schema};
 use parquet::{
     arrow::add_encoded_arrow_schema_to_metadata,
-    basic::{Compression, Encoding, ZstdLevel},
     file::{
         metadata::{KeyValue, SortingColumn},
-        properties::{EnabledStatistics, WriterProperties},
+        properties::WriterProperties,
     },
-    schema::types::ColumnPath,
 };
 
 use super::{
-    LakeSettings,
     column::{Item, Store, Values},
     coverage_table,
     encode::threads,
@@ -41,20 +38,6 @@ pub const KEY_TABLE: &str = "auscult.table";
 /// Metadata key of the source, as given to the writer.
 pub const KEY_SOURCE: &str = "auscult.source";
 
-/// How the values of a column are laid out before zstd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coding {
-    /// Few distinct names: numbers into a dictionary page.
-    Dictionary,
-    /// As they are: random, or best left to zstd.
-    Plain,
-    /// Differences, bit-packed: times and numbers that grow.
-    Delta,
-    /// Octets of equal weight side by side: numbers whose high octets resemble each other, which is to say most. zstd packs them
-    /// smaller than a dictionary's numbers, and faster than those are found.
-    Split,
-}
-
 type Fill<R> = Box<dyn Fn(&[R], &[ObservationPoint], &mut Store) + Send + Sync>;
 
 /// One column of a table whose rows are made from `R`.
@@ -67,8 +50,6 @@ pub struct Column<R> {
     pub null: Option<&'static str>,
     /// What the value is.
     pub definition: &'static str,
-    /// Layout.
-    pub coding: Coding,
     empty: fn() -> Values,
     fill: Fill<R>,
 }
@@ -78,21 +59,19 @@ impl<R: 'static> Column<R> {
     pub fn required<T: Item>(
         name: impl Into<String>,
         unit: &'static str,
-        coding: Coding,
         definition: &'static str,
         get: impl Fn(&R) -> T + Send + Sync + 'static,
     ) -> Self {
         let fill = move |rows: &[R], points: &[ObservationPoint], store: &mut Store| {
             store.extend(rows.iter().map(&get), points);
         };
-        Self { name: name.into(), unit, null: None, definition, coding, empty: T::empty, fill: Box::new(fill) }
+        Self { name: name.into(), unit, null: None, definition, empty: T::empty, fill: Box::new(fill) }
     }
 
     /// A column that is null when `null` says so.
     pub fn nullable<T: Item + Default>(
         name: impl Into<String>,
         unit: &'static str,
-        coding: Coding,
         null: &'static str,
         definition: &'static str,
         get: impl Fn(&R) -> Option<T> + Send + Sync + 'static,
@@ -100,18 +79,12 @@ impl<R: 'static> Column<R> {
         let fill = move |rows: &[R], points: &[ObservationPoint], store: &mut Store| {
             store.extend_nullable(rows.iter().map(&get), points);
         };
-        Self { name: name.into(), unit, null: Some(null), definition, coding, empty: T::empty, fill: Box::new(fill) }
+        Self { name: name.into(), unit, null: Some(null), definition, empty: T::empty, fill: Box::new(fill) }
     }
 
     /// An empty column.
     pub fn store(&self) -> Store {
         Store { valid: self.null.map(|_| Vec::new()), values: (self.empty)() }
-    }
-
-    /// Whether least and greatest value say anything: not those of digests and of lists' items.
-    fn is_ordered(&self) -> bool {
-        use Values::{CommunityId, ListI32, ListI64, ListU32};
-        !matches!((self.empty)(), CommunityId(_) | ListU32 { .. } | ListI32 { .. } | ListI64 { .. })
     }
 
     fn field(&self) -> Field {
@@ -178,8 +151,7 @@ impl<R: 'static> Table<R> {
     }
 
     /// Parquet settings of a file of this table.
-    pub fn properties(&self, schema: &Schema, site: &str, source: &str, settings: &LakeSettings) -> WriterProperties {
-        let level = ZstdLevel::try_new(settings.zstd_level).unwrap_or_default();
+    pub fn properties(&self, schema: &Schema, site: &str, source: &str) -> WriterProperties {
         let pair = |key: &str, value: &str| KeyValue::new(key.to_owned(), value.to_owned());
         let about = vec![
             pair(KEY_SCHEMA_VERSION, SCHEMA_VERSION),
@@ -193,32 +165,10 @@ impl<R: 'static> Table<R> {
             descending: false,
             nulls_first: true,
         });
-        let mut builder = WriterProperties::builder()
+        let builder = WriterProperties::builder()
             .set_created_by(concat!("auscult version ", env!("CARGO_PKG_VERSION")).to_owned())
-            .set_compression(Compression::ZSTD(level))
-            .set_statistics_enabled(EnabledStatistics::Page)
-            .set_data_page_row_count_limit(settings.page_rows)
-            .set_dictionary_page_size_limit(settings.dictionary_bytes)
             .set_sorting_columns(Some(sorting.collect()))
             .set_key_value_metadata(Some(about));
-        for column in &self.columns {
-            let path = path_of(column);
-            if !column.is_ordered() {
-                builder = builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
-            }
-            builder = match column.coding {
-                Coding::Dictionary => builder.set_column_dictionary_enabled(path, true),
-                other => {
-                    let encoding = match (other, (column.empty)()) {
-                        (Coding::Plain, Values::CommunityId(_)) => Encoding::DELTA_LENGTH_BYTE_ARRAY,
-                        (Coding::Delta, _) => Encoding::DELTA_BINARY_PACKED,
-                        (Coding::Split, _) => Encoding::BYTE_STREAM_SPLIT,
-                        _ => Encoding::PLAIN,
-                    };
-                    builder.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, encoding)
-                }
-            };
-        }
         let mut properties = builder.build();
         add_encoded_arrow_schema_to_metadata(schema, &mut properties);
         properties
@@ -252,14 +202,6 @@ fn fill<R>(columns: &[Column<R>], rows: &[R], points: &[ObservationPoint], store
             (column.fill)(rows, points, store);
         }
     }
-}
-
-fn path_of<R>(column: &Column<R>) -> ColumnPath {
-    let mut parts = vec![column.name.clone()];
-    if matches!((column.empty)(), Values::ListU32 { .. } | Values::ListI32 { .. } | Values::ListI64 { .. }) {
-        parts.extend(["list".to_owned(), "element".to_owned()]);
-    }
-    ColumnPath::new(parts)
 }
 
 fn type_name(values: &Values) -> &'static str {

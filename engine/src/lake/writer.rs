@@ -159,7 +159,7 @@ const IDS_KEPT: usize = 1 << 16;
 impl<R: Row> Sheet<R> {
     fn new(table: &'static Table<R>, lake: &Path, site: &str, settings: &LakeSettings, source: &str) -> Self {
         let schema = Arc::new(table.arrow_schema());
-        let properties = Arc::new(table.properties(&schema, site, source, settings));
+        let properties = Arc::new(table.properties(&schema, site, source));
         let mut prefix = Sha1::new();
         for part in [table.name, site, SCHEMA_VERSION, source] {
             prefix.update((part.len() as u64).to_le_bytes());
@@ -262,7 +262,7 @@ impl<R: Row> Sheet<R> {
                 none.insert(Part::create(directory, &name, &self.schema, Arc::clone(&self.properties))?)
             }
         };
-        part.append(&open.stores, self.sort, &mut self.scratch)?;
+        part.append(&open.stores, self.sort, &self.settings, &mut self.scratch)?;
         open.stores.iter_mut().for_each(Store::clear);
         open.waiting = 0;
         Ok(())

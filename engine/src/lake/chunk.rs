@@ -1,0 +1,313 @@
+//! Pages into a column chunk in memory: compression, headers, bounds, and the indexes that let readers skip pages.
+
+use std::{cmp::Ordering, io};
+
+use bytes::Bytes;
+use parquet::{
+    basic::{BoundaryOrder, Compression, Encoding, EncodingMask, PageType, Type, ZstdLevel},
+    column::{
+        page::{CompressedPage, Page, PageWriteSpec, PageWriter},
+        writer::ColumnCloseResult,
+    },
+    data_type::ByteArray,
+    errors::{ParquetError, Result},
+    file::{
+        metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder, PageEncodingStats},
+        statistics::{Statistics, ValueStatistics},
+        writer::{SerializedPageWriter, TrackedWrite},
+    },
+    schema::types::ColumnDescPtr,
+};
+use zstd::{bulk::Compressor, zstd_safe::compress_bound};
+
+/// Least and greatest value of a page or chunk.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Bounds {
+    /// Flags.
+    Flag(bool, bool),
+    /// Unsigned integers of 8, 16 and 32 bits.
+    Unsigned(u32, u32),
+    /// Signed integers of 64 bits, and times.
+    Signed(i64, i64),
+    /// Real numbers, none of which is NaN.
+    Real(f64, f64),
+    /// Strings, by octet.
+    Text(String, String),
+}
+
+fn join<T: PartialOrd>((least, greatest): (T, T), (other_least, other_greatest): (T, T)) -> (T, T) {
+    (if other_least < least { other_least } else { least }, if other_greatest > greatest { other_greatest } else { greatest })
+}
+
+impl Bounds {
+    /// What bounds both. Bounds of one column are of one kind.
+    fn join(self, other: Self) -> Self {
+        use Bounds::{Flag, Real, Signed, Text, Unsigned};
+        match (self, other) {
+            (Flag(a, b), Flag(c, d)) => Flag(a & c, b | d),
+            (Unsigned(a, b), Unsigned(c, d)) => Unsigned(a.min(c), b.max(d)),
+            (Signed(a, b), Signed(c, d)) => Signed(a.min(c), b.max(d)),
+            (Real(a, b), Real(c, d)) => Real(a.min(c), b.max(d)),
+            (Text(a, b), Text(c, d)) => {
+                let (least, greatest) = join((a, b), (c, d));
+                Text(least, greatest)
+            }
+            (bounds, _) => bounds,
+        }
+    }
+
+    /// Both as they stand in the column index: PLAIN, strings without their length. A zero bounds zeros of either sign.
+    fn octets(&self) -> [Vec<u8>; 2] {
+        match self {
+            Self::Flag(a, b) => [a, b].map(|flag| vec![u8::from(*flag)]),
+            Self::Unsigned(a, b) => [a, b].map(|number| number.to_le_bytes().to_vec()),
+            Self::Signed(a, b) => [a, b].map(|number| number.to_le_bytes().to_vec()),
+            Self::Real(a, b) => signed_zeros(*a, *b).map(|number| number.to_le_bytes().to_vec()),
+            Self::Text(a, b) => [a, b].map(|text| text.as_bytes().to_vec()),
+        }
+    }
+
+    fn statistics(&self, nulls: u64) -> Statistics {
+        let nulls = Some(nulls);
+        match self {
+            Self::Flag(a, b) => Statistics::boolean(Some(*a), Some(*b), None, nulls, false),
+            Self::Unsigned(a, b) => Statistics::int32(Some(a.cast_signed()), Some(b.cast_signed()), None, nulls, false),
+            Self::Signed(a, b) => Statistics::int64(Some(*a), Some(*b), None, nulls, false),
+            Self::Real(a, b) => {
+                let [a, b] = signed_zeros(*a, *b);
+                Statistics::double(Some(a), Some(b), None, nulls, false)
+            }
+            Self::Text(a, b) => {
+                let text = |text: &String| Some(ByteArray::from(text.as_bytes().to_vec()));
+                Statistics::ByteArray(ValueStatistics::new(text(a), text(b), None, nulls, false))
+            }
+        }
+    }
+
+    /// Neither bound is before that of the page before.
+    fn follow(&self, before: &Self) -> bool {
+        use Bounds::{Flag, Real, Signed, Text, Unsigned};
+        fn later<T: PartialOrd>(now: (&T, &T), before: (&T, &T)) -> bool {
+            let ordered = |a: &T, b: &T| a.partial_cmp(b).is_some_and(Ordering::is_ge);
+            ordered(now.0, before.0) && ordered(now.1, before.1)
+        }
+        match (self, before) {
+            (Flag(a, b), Flag(c, d)) => later((a, b), (c, d)),
+            (Unsigned(a, b), Unsigned(c, d)) => later((a, b), (c, d)),
+            (Signed(a, b), Signed(c, d)) => later((a, b), (c, d)),
+            (Real(a, b), Real(c, d)) => later((a, b), (c, d)),
+            (Text(a, b), Text(c, d)) => later((a, b), (c, d)),
+            _ => false,
+        }
+    }
+}
+
+/// The format's rule for bounds that are zero.
+fn signed_zeros(least: f64, greatest: f64) -> [f64; 2] {
+    [if least == 0.0 { -0.0 } else { least }, if greatest == 0.0 { 0.0 } else { greatest }]
+}
+
+/// What a data page says of itself.
+pub struct PageFacts {
+    /// Layout of the values.
+    pub encoding: Encoding,
+    /// Rows.
+    pub rows: usize,
+    /// Values, nulls and empty lists counted as one each.
+    pub values: usize,
+    /// Values that are null.
+    pub nulls: usize,
+    /// Bounds of those that are not, in a column that has an order.
+    pub bounds: Option<Bounds>,
+}
+
+/// zstd with a context and a buffer that are used again.
+pub struct Press {
+    compressor: Compressor<'static>,
+    pressed: Vec<u8>,
+}
+
+impl Press {
+    /// At that level.
+    pub fn new(level: i32) -> io::Result<Self> {
+        Ok(Self { compressor: Compressor::new(level)?, pressed: Vec::new() })
+    }
+
+    fn press(&mut self, octets: &[u8]) -> io::Result<Bytes> {
+        self.pressed.clear();
+        self.pressed.reserve(compress_bound(octets.len()));
+        self.compressor.compress_to_buffer(octets, &mut self.pressed)?;
+        Ok(Bytes::copy_from_slice(&self.pressed))
+    }
+}
+
+/// A whole column chunk in memory, before it has its place in the file.
+pub struct Chunk {
+    /// Its pages with their headers.
+    pub octets: Bytes,
+    /// What the file says of it.
+    pub closed: ColumnCloseResult,
+}
+
+/// A column chunk in the making.
+pub struct ChunkWriter<'a> {
+    column: &'a ColumnDescPtr,
+    compression: Compression,
+    press: &'a mut Press,
+    sink: TrackedWrite<Vec<u8>>,
+    uncompressed: usize,
+    dictionary_at: Option<i64>,
+    data_at: Option<i64>,
+    values: usize,
+    nulls: usize,
+    rows: usize,
+    encodings: Vec<PageEncodingStats>,
+    bounds: Option<Bounds>,
+    before: Option<Bounds>,
+    ascending: bool,
+    columns: Option<ColumnIndexBuilder>,
+    offsets: OffsetIndexBuilder,
+}
+
+impl<'a> ChunkWriter<'a> {
+    /// An empty chunk. Only a column that is `ordered` has bounds. `compression` is the name of what `press` does.
+    pub fn new(column: &'a ColumnDescPtr, ordered: bool, compression: Compression, press: &'a mut Press) -> Self {
+        Self {
+            column,
+            compression,
+            press,
+            sink: TrackedWrite::new(Vec::new()),
+            uncompressed: 0,
+            dictionary_at: None,
+            data_at: None,
+            values: 0,
+            nulls: 0,
+            rows: 0,
+            encodings: Vec::new(),
+            bounds: None,
+            before: None,
+            ascending: true,
+            columns: ordered.then(|| ColumnIndexBuilder::new(column.physical_type())),
+            offsets: OffsetIndexBuilder::new(),
+        }
+    }
+
+    /// The dictionary page, before any data page: PLAIN values.
+    pub fn dictionary(&mut self, octets: &[u8], values: usize) -> Result<()> {
+        let buf = self.press.press(octets)?;
+        let page = Page::DictionaryPage { buf, num_values: values as u32, encoding: Encoding::PLAIN, is_sorted: false };
+        let written = self.write(page, octets.len())?;
+        self.dictionary_at = Some(written.offset as i64);
+        self.note(PageType::DICTIONARY_PAGE, Encoding::PLAIN);
+        Ok(())
+    }
+
+    /// A data page of version 1: levels and values in `octets`.
+    pub fn page(&mut self, octets: &[u8], facts: PageFacts) -> Result<()> {
+        let PageFacts { encoding, rows, values, nulls, bounds } = facts;
+        let buf = self.press.press(octets)?;
+        let page = Page::DataPage {
+            buf,
+            num_values: values as u32,
+            encoding,
+            def_level_encoding: Encoding::RLE,
+            rep_level_encoding: Encoding::RLE,
+            statistics: None,
+        };
+        let written = self.write(page, octets.len())?;
+        self.data_at.get_or_insert(written.offset as i64);
+        self.note(PageType::DATA_PAGE, encoding);
+        self.offsets.append_row_count(rows as i64);
+        self.offsets.append_offset_and_size(written.offset as i64, written.compressed_size as i32);
+        self.rows += rows;
+        self.values += values;
+        self.nulls += nulls;
+        self.index(bounds, nulls, nulls == values);
+        Ok(())
+    }
+
+    /// Notes the bounds of a page. A page that has values and no bounds (NaN) leaves the chunk without an index of them.
+    fn index(&mut self, bounds: Option<Bounds>, nulls: usize, empty: bool) {
+        let Some(columns) = &mut self.columns else { return };
+        match bounds {
+            Some(bounds) => {
+                let [least, greatest] = bounds.octets();
+                columns.append(false, least, greatest, nulls as i64);
+                self.ascending &= self.before.as_ref().is_none_or(|before| bounds.follow(before));
+                self.bounds = Some(match self.bounds.take() {
+                    Some(known) => known.join(bounds.clone()),
+                    None => bounds.clone(),
+                });
+                self.before = Some(bounds);
+            }
+            None if empty => columns.append(true, Vec::new(), Vec::new(), nulls as i64),
+            None => columns.to_invalid(),
+        }
+    }
+
+    fn write(&mut self, page: Page, octets: usize) -> Result<PageWriteSpec> {
+        let written = SerializedPageWriter::new(&mut self.sink).write_page(CompressedPage::new(page, octets))?;
+        self.uncompressed += written.uncompressed_size;
+        Ok(written)
+    }
+
+    fn note(&mut self, page_type: PageType, encoding: Encoding) {
+        let same = |known: &&mut PageEncodingStats| known.page_type == page_type && known.encoding == encoding;
+        match self.encodings.iter_mut().find(same) {
+            Some(known) => known.count += 1,
+            None => self.encodings.push(PageEncodingStats { page_type, encoding, count: 1 }),
+        }
+    }
+
+    /// The chunk with all its pages.
+    pub fn close(self) -> Result<Chunk> {
+        let octets = Bytes::from(self.sink.into_inner()?);
+        let encodings = self.encodings.iter().map(|known| &known.encoding).chain([&Encoding::RLE]);
+        let mut metadata = ColumnChunkMetaData::builder(self.column.clone())
+            .set_compression(self.compression)
+            .set_encodings_mask(EncodingMask::new_from_encodings(encodings))
+            .set_page_encoding_stats(self.encodings.clone())
+            .set_total_compressed_size(octets.len() as i64)
+            .set_total_uncompressed_size(self.uncompressed as i64)
+            .set_num_values(self.values as i64)
+            .set_data_page_offset(self.data_at.unwrap_or(0))
+            .set_dictionary_page_offset(self.dictionary_at);
+        let mut column_index = None;
+        if let Some(mut columns) = self.columns {
+            let statistics = match &self.bounds {
+                Some(bounds) => bounds.statistics(self.nulls as u64),
+                None => no_bounds(self.column.physical_type(), self.nulls as u64)?,
+            };
+            metadata = metadata.set_statistics(statistics);
+            columns.set_boundary_order(if self.ascending { BoundaryOrder::ASCENDING } else { BoundaryOrder::UNORDERED });
+            column_index = if columns.valid() { Some(columns.build()?) } else { None };
+        }
+        let closed = ColumnCloseResult {
+            bytes_written: octets.len() as u64,
+            rows_written: self.rows as u64,
+            metadata: metadata.build()?,
+            bloom_filter: None,
+            column_index,
+            offset_index: Some(self.offsets.build()),
+        };
+        Ok(Chunk { octets, closed })
+    }
+}
+
+/// Statistics of a chunk without values.
+fn no_bounds(physical: Type, nulls: u64) -> Result<Statistics> {
+    let nulls = Some(nulls);
+    Ok(match physical {
+        Type::BOOLEAN => Statistics::boolean(None, None, None, nulls, false),
+        Type::INT32 => Statistics::int32(None, None, None, nulls, false),
+        Type::INT64 => Statistics::int64(None, None, None, nulls, false),
+        Type::DOUBLE => Statistics::double(None, None, None, nulls, false),
+        Type::BYTE_ARRAY => Statistics::ByteArray(ValueStatistics::new(None, None, None, nulls, false)),
+        other => return Err(ParquetError::General(format!("no column is stored as {other}"))),
+    })
+}
+
+/// How the file names zstd at that level.
+pub fn zstd_name(level: i32) -> Result<Compression> {
+    Ok(Compression::ZSTD(ZstdLevel::try_new(level)?))
+}
