@@ -73,7 +73,7 @@ fn main() -> Result<()> {
     let mut spent = Spent::default();
     for _ in 0..options.rows.div_ceil(epoch) {
         let batch = source.batch(epoch);
-        spent.run(|| writer.flows(batch, &points))?;
+        spent.run(|| writer.flows(&batch, &points))?;
     }
     let (totals, outcome) = spent.run(|| writer.close());
     outcome?;

@@ -286,9 +286,9 @@ fn rows(from: &Receiver<Epoch>, directory: Option<PathBuf>) -> Result<Counted> {
     for epoch in from {
         merge.push(0, epoch);
         while let Some(batch) = merge.next_batch() {
-            counted.rows += batch.rows.len() as u64;
+            counted.rows += batch.len() as u64;
             match &mut writer {
-                Some(writer) => writer.flows(batch, &points)?,
+                Some(writer) => writer.flows(&batch, &points)?,
                 None => drop(black_box(batch)),
             }
         }

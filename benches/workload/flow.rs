@@ -63,7 +63,7 @@ impl Flows {
     pub fn batch(&mut self, rows: usize) -> FlowBatch {
         let mut rows: Vec<Flow> = (0..rows).map(|_| self.flow()).collect();
         rows.sort_by_key(|flow| (flow.end, flow.flow_id, flow.segment));
-        FlowBatch { rows, watermark: self.now }
+        FlowBatch::new(rows, self.now)
     }
 
     fn flow(&mut self) -> Flow {

@@ -308,13 +308,43 @@ pub struct Flow {
     pub first_packets: [Option<FirstPacket>; FIRST_PACKETS],
 }
 
-/// Rows of one epoch, in `(end, flow_id, segment)` order, and the watermark they are complete up to.
-#[derive(Clone, Debug, Default)]
+/// Rows of one epoch, and the watermark they are complete up to.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct FlowBatch {
-    /// The rows.
-    pub rows: Vec<Flow>,
+    rows: Vec<Flow>,
+    order: Vec<u32>,
+    watermark: UnixNanos,
+}
+
+impl FlowBatch {
+    /// Rows in any order; they stay where they are, for they are large.
+    pub fn new(rows: Vec<Flow>, watermark: UnixNanos) -> Self {
+        let key = |(place, row): (u32, &Flow)| (row.end, row.flow_id, row.segment, place);
+        let mut keys: Vec<_> = (0..).zip(&rows).map(key).collect();
+        keys.sort_unstable();
+        let order = keys.into_iter().map(|(.., place)| place).collect();
+        Self { rows, order, watermark }
+    }
+
+    /// The rows by `(end, flow_id, segment)`.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &Flow> + Clone {
+        self.order.iter().map(|&place| &self.rows[place as usize])
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// No later batch carries a flow that ended by idle timeout before this, less the longest timeout.
-    pub watermark: UnixNanos,
+    pub fn watermark(&self) -> UnixNanos {
+        self.watermark
+    }
 }
 
 /// Where frames are seen: an interface, or an interface of a capture file.

@@ -24,7 +24,7 @@ impl Merge {
         }
     }
 
-    /// The next complete batch, rows by `(end, flow_id, segment)`; `None` until a slower shard catches up.
+    /// The next complete batch; `None` until a slower shard catches up.
     pub fn next_batch(&mut self) -> Option<FlowBatch> {
         let mut least = None;
         for queue in &self.shards {
@@ -32,20 +32,18 @@ impl Merge {
             least = least.max(Some(Reverse((front.era, front.watermark))));
         }
         let Reverse(turn) = least?;
-        let mut batch = FlowBatch::default();
+        let (mut rows, mut watermark) = (Vec::new(), 0);
         for queue in &mut self.shards {
             if let Some(epoch) = queue.pop_front_if(|epoch| (epoch.era, epoch.watermark) == turn) {
-                batch.watermark = epoch.settled;
-                if batch.rows.is_empty() {
-                    batch.rows = epoch.rows;
+                watermark = epoch.settled;
+                if rows.is_empty() {
+                    rows = epoch.rows;
                 } else {
-                    batch.rows.extend(epoch.rows);
+                    rows.extend(epoch.rows);
                 }
             }
         }
-        // Rows are large: only keys are moved while sorting.
-        batch.rows.sort_by_cached_key(|row| (row.end, row.flow_id, row.segment));
-        Some(batch)
+        Some(FlowBatch::new(rows, watermark))
     }
 
     /// Epochs that wait for a slower shard.

@@ -75,7 +75,7 @@ fn batches(rings: &[Vec<Record>], shards: usize, seed: u64) -> Vec<FlowBatch> {
 }
 
 fn rows(batches: &[FlowBatch]) -> Vec<Flow> {
-    let mut rows: Vec<Flow> = batches.iter().flat_map(|batch| batch.rows.iter().cloned()).collect();
+    let mut rows: Vec<Flow> = batches.iter().flat_map(|batch| batch.rows().cloned()).collect();
     rows.sort_by_key(|row| (row.end, row.flow_id, row.segment));
     rows
 }
@@ -164,7 +164,7 @@ proptest! {
         let scene = scene::scene(seed, Spread::One, true);
         let rings = meter::rings(&scene, Spread::One, seed, 5, SECOND);
         let content = |shards| -> Vec<(i64, Vec<Flow>)> {
-            batches(&rings, shards, seed + shards as u64).into_iter().map(|batch| (batch.watermark, batch.rows)).collect()
+            batches(&rings, shards, seed + shards as u64).into_iter().map(|batch| (batch.watermark(), batch.rows().cloned().collect::<Vec<_>>())).collect()
         };
         let one = content(1);
         prop_assert_eq!(&one, &content(2));

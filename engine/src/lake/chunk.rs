@@ -152,7 +152,6 @@ pub struct Chunk {
 /// A column chunk in the making.
 pub struct ChunkWriter<'a> {
     column: &'a ColumnDescPtr,
-    compression: Compression,
     press: &'a mut Press,
     sink: TrackedWrite<Vec<u8>>,
     uncompressed: usize,
@@ -170,11 +169,10 @@ pub struct ChunkWriter<'a> {
 }
 
 impl<'a> ChunkWriter<'a> {
-    /// An empty chunk. Only a column that is `ordered` has bounds. `compression` is the name of what `press` does.
-    pub fn new(column: &'a ColumnDescPtr, ordered: bool, compression: Compression, press: &'a mut Press) -> Self {
+    /// An empty chunk. Only a column that is `ordered` has bounds.
+    pub fn new(column: &'a ColumnDescPtr, ordered: bool, press: &'a mut Press) -> Self {
         Self {
             column,
-            compression,
             press,
             sink: TrackedWrite::new(Vec::new()),
             uncompressed: 0,
@@ -264,7 +262,8 @@ impl<'a> ChunkWriter<'a> {
         let octets = Bytes::from(self.sink.into_inner()?);
         let encodings = self.encodings.iter().map(|known| &known.encoding).chain([&Encoding::RLE]);
         let mut metadata = ColumnChunkMetaData::builder(self.column.clone())
-            .set_compression(self.compression)
+            // The file says zstd; its level is nobody's business.
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_encodings_mask(EncodingMask::new_from_encodings(encodings))
             .set_page_encoding_stats(self.encodings.clone())
             .set_total_compressed_size(octets.len() as i64)
@@ -305,9 +304,4 @@ fn no_bounds(physical: Type, nulls: u64) -> Result<Statistics> {
         Type::BYTE_ARRAY => Statistics::ByteArray(ValueStatistics::new(None, None, None, nulls, false)),
         other => return Err(ParquetError::General(format!("no column is stored as {other}"))),
     })
-}
-
-/// How the file names zstd at that level.
-pub fn zstd_name(level: i32) -> Result<Compression> {
-    Ok(Compression::ZSTD(ZstdLevel::try_new(level)?))
 }

@@ -1,4 +1,5 @@
-//! Rows into columns: growing, dense, typed columns in arrival order. Sorting and Parquet come later ([`super::encode`]).
+//! Rows into columns: growing, dense, typed columns in arrival order, without a place for nulls. Sorting and Parquet come later
+//! ([`super::encode`]).
 //!
 //! A value's Rust type decides the column's type, so that a table entry cannot say one thing and store another.
 
@@ -219,44 +220,23 @@ impl Values {
     }
 }
 
-/// One column of the rows that wait to be written.
+/// Rows that wait to be written, as columns in arrival order.
 #[derive(Debug)]
-pub struct Store {
-    /// Which rows are not null; `None` for a column that never is.
-    pub valid: Option<Vec<bool>>,
-    /// The values; a null row holds a default.
-    pub values: Values,
+pub struct Waiting {
+    /// How many.
+    pub rows: usize,
+    /// For each group of columns, which rows have values in them; empty for columns that always have.
+    pub present: Vec<Vec<bool>>,
+    /// For each column its values: those of the rows that have one.
+    pub values: Vec<Values>,
 }
 
-impl Store {
+impl Waiting {
     /// Forgets the rows, keeps the memory.
     pub fn clear(&mut self) {
-        if let Some(valid) = &mut self.valid {
-            valid.clear();
-        }
-        self.values.clear();
-    }
-
-    /// Appends values that are never null.
-    pub fn extend<T: Item>(&mut self, values: impl Iterator<Item = T>, points: &[ObservationPoint]) {
-        T::append(&mut self.values, values, points);
-    }
-
-    /// Appends values that may be null.
-    pub fn extend_nullable<T: Item + Default>(
-        &mut self,
-        values: impl ExactSizeIterator<Item = Option<T>>,
-        points: &[ObservationPoint],
-    ) {
-        let Some(valid) = &mut self.valid else { unreachable!("a nullable column has a null map") };
-        // The iterator knows its length, which `valid` takes first.
-        let start = valid.len();
-        valid.resize(start + values.len(), false);
-        let noted = valid[start..].iter_mut().zip(values).map(|(valid, value)| {
-            *valid = value.is_some();
-            value.unwrap_or_default()
-        });
-        T::append(&mut self.values, noted, points);
+        self.rows = 0;
+        self.present.iter_mut().for_each(Vec::clear);
+        self.values.iter_mut().for_each(Values::clear);
     }
 }
 

@@ -9,7 +9,7 @@ use auscult_ebpf::{
 
 use super::{
     column::{Name, Time},
-    schema::{Column, Table},
+    schema::{self, Group, Table},
 };
 use crate::{
     coverage::CoverageRow,
@@ -19,28 +19,23 @@ use crate::{
 /// The table.
 pub fn table() -> &'static Table<CoverageRow> {
     static TABLE: LazyLock<Table<CoverageRow>> = LazyLock::new(|| {
-        let mut columns = Vec::new();
+        let mut columns = Columns::default();
         minute(&mut columns);
         ledger(&mut columns);
         meter(&mut columns);
-        Table {
-            name: "coverage",
-            definition: "What one observation point saw, kept and lost in one minute. All values but `resident_` are increments \
-                         within the minute; several rows of one minute and observation point add up.",
-            columns,
-            sort: ["observation_point", "minute"],
-            filed_by: "minute",
-        }
+        let row = "What one observation point saw, kept and lost in one minute. All values but `resident_` are increments within \
+                   the minute; several rows of one minute and observation point add up.";
+        columns.table("coverage", row, ["observation_point", "minute"], "minute")
     });
     &TABLE
 }
 
-type Columns = Vec<Column<CoverageRow>>;
+type Columns = schema::Columns<CoverageRow>;
 
 fn minute(out: &mut Columns) {
-    out.push(Column::required("minute", "ns", "Start of the minute.", |row: &CoverageRow| Time(row.minute)));
+    out.add(Group::ALWAYS, "minute", "ns", "Start of the minute.", |row: &CoverageRow| Time(row.minute));
     let point = "Name of the observation point (interface).";
-    out.push(Column::required("observation_point", "", point, |row: &CoverageRow| Name::Shared(row.observation_point.clone())));
+    out.add(Group::ALWAYS, "observation_point", "", point, |row: &CoverageRow| Name::Shared(row.observation_point.clone()));
 }
 
 fn signed(count: u64) -> i64 {
@@ -55,8 +50,8 @@ fn pair(
     get: impl Fn(&CoverageRow) -> Count + Copy + Send + Sync + 'static,
 ) {
     let [packets, octets] = definitions;
-    out.push(Column::required(format!("{what}_packets"), "packets", packets, move |row: &CoverageRow| signed(get(row).packets)));
-    out.push(Column::required(format!("{what}_octets"), "octets", octets, move |row: &CoverageRow| signed(get(row).octets)));
+    out.add(Group::ALWAYS, format!("{what}_packets"), "packets", packets, move |row: &CoverageRow| signed(get(row).packets));
+    out.add(Group::ALWAYS, format!("{what}_octets"), "octets", octets, move |row: &CoverageRow| signed(get(row).octets));
 }
 
 fn ledger(out: &mut Columns) {
@@ -89,13 +84,13 @@ fn ledger(out: &mut Columns) {
     pair(out, "resident", resident, |row| row.ledger.resident);
     let law =
         "seen − (metered + duplicate + discarded + lost in the kernel + growth of resident): 0, or packets vanished uncounted.";
-    out.push(Column::required("imbalance_packets", "packets", law, |row: &CoverageRow| row.imbalance.0));
-    out.push(Column::required("imbalance_octets", "octets", "The same in octets.", |row: &CoverageRow| row.imbalance.1));
+    out.add(Group::ALWAYS, "imbalance_packets", "packets", law, |row: &CoverageRow| row.imbalance.0);
+    out.add(Group::ALWAYS, "imbalance_octets", "octets", "The same in octets.", |row: &CoverageRow| row.imbalance.1);
 }
 
 fn meter(out: &mut Columns) {
     let mut add = |name: String, unit: &'static str, definition: &'static str, get: fn(&CoverageRow) -> u64| {
-        out.push(Column::required(name, unit, definition, move |row: &CoverageRow| signed(get(row))));
+        out.add(Group::ALWAYS, name, unit, definition, move |row: &CoverageRow| signed(get(row)));
     };
     add("deltas".into(), "records", "Deltas that the meter handed over.", |row| row.ledger.counters.deltas);
     add("super_frames".into(), "packets", "Frames longer than an MTU can make them (merged by an offload).", |row| {
@@ -107,7 +102,7 @@ fn meter(out: &mut Columns) {
         let class_name = class.name();
         let mut add = |what: &str, definition: &'static str, get: fn(&CoverageRow) -> &[u64; Class::CELLS]| {
             let value = move |row: &CoverageRow| signed(get(row)[class as usize]);
-            out.push(Column::required(format!("{what}_{class_name}"), "records", definition, value));
+            out.add(Group::ALWAYS, format!("{what}_{class_name}"), "records", definition, value);
         };
         add("samples", "Samples of this class handed over.", |row| &row.ledger.counters.samples);
         add("samples_shed", "Samples of this class left out because it had used its share.", |row| {
@@ -119,9 +114,7 @@ fn meter(out: &mut Columns) {
     }
     let silent = "the interface does not say, or the frames are from a capture file";
     let dropped = "Packets that the interface or its driver dropped before the meter.";
-    out.push(Column::nullable("nic_dropped_packets", "packets", silent, dropped, |row: &CoverageRow| {
-        row.nic_dropped.map(signed)
-    }));
+    out.optional("nic_dropped_packets", "packets", silent, dropped, |row: &CoverageRow| row.nic_dropped.map(signed));
     let sent = "Packets that the interface sent; a tap sends none.";
-    out.push(Column::nullable("tx_packets", "packets", silent, sent, |row: &CoverageRow| row.tx_packets.map(signed)));
+    out.optional("tx_packets", "packets", silent, sent, |row: &CoverageRow| row.tx_packets.map(signed));
 }

@@ -23,10 +23,10 @@ use parquet::{
 
 use super::{
     LakeSettings,
-    chunk::{Bounds, Chunk, ChunkWriter, PageFacts, Press, zstd_name},
-    column::{Names, Store, Values},
+    chunk::{Bounds, Chunk, ChunkWriter, PageFacts, Press},
+    column::{Names, Values, Waiting},
     layout::{self, Bits},
-    presence::{Presence, Presences, level_block},
+    presence::{Presence, level_block},
 };
 
 /// `1:` and 28 characters of base64.
@@ -55,19 +55,31 @@ impl Scratch {
     }
 }
 
-/// The order of rows by the sort columns: byte order of a string column, then a time column, then arrival.
-pub fn order(text: &Store, time: &Store) -> Vec<u32> {
-    let (Values::Name { numbers, names }, Values::Time(times)) = (&text.values, &time.values) else {
+/// How a table's columns belong together.
+#[derive(Clone, Debug)]
+pub struct Arrangement {
+    /// By column its group.
+    pub group_of: Vec<usize>,
+    /// The columns that rows are sorted by: names, then times that are never null.
+    pub sort: [usize; 2],
+}
+
+/// The order of rows by the sort columns: byte order of a name, null first, then a time, then arrival.
+fn order(waiting: &Waiting, arrangement: &Arrangement) -> Vec<u32> {
+    let [name, time] = arrangement.sort;
+    let (Values::Name { numbers, names }, Values::Time(times)) = (&waiting.values[name], &waiting.values[time]) else {
         unreachable!("tables are sorted by a string and a time")
     };
     let ranks = names.ranks();
-    let valid = |row: usize| text.valid.as_ref().is_none_or(|valid| valid[row]);
-    let mut keys: Vec<(u32, i64, u32)> = numbers
-        .iter()
-        .zip(times)
-        .enumerate()
-        .map(|(row, (&number, &time))| (if valid(row) { ranks[number as usize] + 1 } else { 0 }, time, row as u32))
-        .collect();
+    let present = &waiting.present[arrangement.group_of[name]];
+    let mut numbers = numbers.iter();
+    let rank = |row: usize| {
+        let named = present.get(row).is_none_or(|present| *present);
+        if named { numbers.next().map_or(0, |&number| ranks[number as usize] + 1) } else { 0 }
+    };
+    let ranks = (0..waiting.rows).map(rank);
+    let mut keys: Vec<(u32, i64, u32)> =
+        ranks.zip(times).enumerate().map(|(row, (rank, &time))| (rank, time, row as u32)).collect();
     keys.sort_unstable();
     keys.into_iter().map(|(_, _, row)| row).collect()
 }
@@ -79,29 +91,28 @@ const THREADS_MAX: usize = 4;
 
 /// Columns of one row group that threads take one by one. What a chunk holds does not depend on who made it.
 struct Job<'a> {
-    stores: &'a [Store],
-    order: &'a [u32],
-    presences: Presences,
+    values: &'a [Values],
+    group_of: &'a [usize],
+    presences: Vec<Presence>,
     columns: &'a [ColumnDescPtr],
-    settings: &'a LakeSettings,
     next: AtomicUsize,
 }
 
-/// Writes the rows of `stores`, in `order`, as one row group. Columns are encoded side by side, by as many threads as there are CPUs
-/// (each with a `scratch` of its own), and put into the file in their order.
+/// Writes the waiting rows, sorted, as one row group. Columns are encoded side by side, by as many threads as there are CPUs (each
+/// with a `scratch` of its own), and put into the file in their order.
 pub fn write_row_group<W: Write + Send>(
     file: &mut SerializedFileWriter<W>,
-    stores: &[Store],
-    order: &[u32],
+    waiting: &Waiting,
+    arrangement: &Arrangement,
     settings: &LakeSettings,
     scratch: &mut Vec<Scratch>,
 ) -> Result<()> {
+    let order = order(waiting, arrangement);
     let job = Job {
-        stores,
-        order,
-        presences: Presences::of(stores, order, settings.page_rows),
+        values: &waiting.values,
+        group_of: &arrangement.group_of,
+        presences: Presence::of_groups(&waiting.present, &order, settings.page_rows),
         columns: file.schema_descr().columns(),
-        settings,
         next: AtomicUsize::new(0),
     };
     let threads = threads(order.len());
@@ -149,42 +160,35 @@ impl Job<'_> {
         let mut made = Vec::new();
         loop {
             let column = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(store) = self.stores.get(column) else { return Ok(made) };
-            made.push((column, self.chunk(column, store, scratch)?));
+            let Some(values) = self.values.get(column) else { return Ok(made) };
+            made.push((column, self.chunk(column, values, scratch)?));
         }
     }
 
-    fn chunk(&self, column: usize, store: &Store, scratch: &mut Scratch) -> Result<Chunk> {
+    fn chunk(&self, column: usize, values: &Values, scratch: &mut Scratch) -> Result<Chunk> {
         let Scratch { press, page, words, long_words, definition, repetition } = scratch;
-        let compression = zstd_name(self.settings.zstd_level)?;
-        let writer = ChunkWriter::new(&self.columns[column], store.values.is_ordered(), compression, press);
-        let valid = store.valid.as_deref();
-        let (order, page_rows) = (self.order, self.settings.page_rows);
-        let flat = Flat { presence: self.presences.of_column(column), page, writer };
+        let writer = ChunkWriter::new(&self.columns[column], values.is_ordered(), press);
+        let flat = Flat { presence: &self.presences[self.group_of[column]], page, writer };
         let split = Encoding::BYTE_STREAM_SPLIT;
-        match &store.values {
-            Values::Flag(values) => flat.pages(Encoding::PLAIN, |rows, out| flags(values, rows, out)),
-            Values::U8(values) => flat.pages(split, |rows, out| unsigned(values, rows, words, out)),
-            Values::U16(values) => flat.pages(split, |rows, out| unsigned(values, rows, words, out)),
-            Values::U32(values) => flat.pages(split, |rows, out| unsigned(values, rows, words, out)),
-            Values::I64(values) => flat.pages(split, |rows, out| signed(values, rows, long_words, out)),
-            Values::F64(values) => flat.pages(split, |rows, out| real(values, rows, long_words, out)),
-            Values::Time(values) => flat.pages(Encoding::DELTA_BINARY_PACKED, |rows, out| times(values, rows, out)),
+        match values {
+            Values::Flag(values) => flat.pages(Encoding::PLAIN, |places, out| flags(values, places, out)),
+            Values::U8(values) => flat.pages(split, |places, out| unsigned(values, places, words, out)),
+            Values::U16(values) => flat.pages(split, |places, out| unsigned(values, places, words, out)),
+            Values::U32(values) => flat.pages(split, |places, out| unsigned(values, places, words, out)),
+            Values::I64(values) => flat.pages(split, |places, out| signed(values, places, long_words, out)),
+            Values::F64(values) => flat.pages(split, |places, out| real(values, places, long_words, out)),
+            Values::Time(values) => flat.pages(Encoding::DELTA_BINARY_PACKED, |places, out| times(values, places, out)),
             Values::Name { numbers, names } => flat.names(numbers, names),
-            Values::CommunityId(ids) => flat.pages(Encoding::DELTA_LENGTH_BYTE_ARRAY, |rows, out| community_ids(ids, rows, out)),
-            Values::ListU32 { ends, items } => {
-                Lists { order, page_rows, valid, flat, definition, repetition }.pages(ends, items, 4, words, |item| item)
+            Values::CommunityId(ids) => {
+                flat.pages(Encoding::DELTA_LENGTH_BYTE_ARRAY, |places, out| community_ids(ids, places, out))
             }
+            Values::ListU32 { ends, items } => Lists { flat, definition, repetition }.pages(ends, items, 4, words, |item| item),
             Values::ListI32 { ends, items } => {
-                Lists { order, page_rows, valid, flat, definition, repetition }.pages(ends, items, 4, words, i32::cast_unsigned)
+                Lists { flat, definition, repetition }.pages(ends, items, 4, words, i32::cast_unsigned)
             }
-            Values::ListI64 { ends, items } => Lists { order, page_rows, valid, flat, definition, repetition }.pages(
-                ends,
-                items,
-                8,
-                long_words,
-                i64::cast_unsigned,
-            ),
+            Values::ListI64 { ends, items } => {
+                Lists { flat, definition, repetition }.pages(ends, items, 8, long_words, i64::cast_unsigned)
+            }
         }
     }
 }
@@ -197,13 +201,13 @@ struct Flat<'a> {
 }
 
 impl Flat<'_> {
-    /// A page after the other; `values` appends those of some rows and says what bounds them.
+    /// A page after the other; `values` appends those at some places and says what bounds them.
     fn pages(mut self, encoding: Encoding, mut values: impl FnMut(&[u32], &mut Vec<u8>) -> Option<Bounds>) -> Result<Chunk> {
         for part in self.presence.pages() {
             self.page.clear();
             self.page.extend_from_slice(part.levels);
-            let bounds = values(part.present, self.page);
-            let nulls = part.rows - part.present.len();
+            let bounds = values(part.places, self.page);
+            let nulls = part.rows - part.places.len();
             self.writer.page(self.page, PageFacts { encoding, rows: part.rows, values: part.rows, nulls, bounds })?;
         }
         self.writer.close()
@@ -212,17 +216,17 @@ impl Flat<'_> {
     /// Names by number. The dictionary has them in the order in which the file's rows do.
     fn names(mut self, numbers: &[u32], names: &Names) -> Result<Chunk> {
         let texts = names.texts();
-        let mut places = vec![u32::MAX; texts.len()];
+        let mut index_of = vec![u32::MAX; texts.len()];
         let mut dictionary: Vec<&str> = Vec::new();
-        let mut place_of = |&row: &u32| {
-            let number = numbers[row as usize] as usize;
-            if places[number] == u32::MAX {
-                places[number] = dictionary.len() as u32;
+        let indices = self.presence.places().iter().map(|&place| {
+            let number = numbers[place as usize] as usize;
+            if index_of[number] == u32::MAX {
+                index_of[number] = dictionary.len() as u32;
                 dictionary.push(&texts[number]);
             }
-            places[number]
-        };
-        let all: Vec<u32> = self.presence.present().iter().map(&mut place_of).collect();
+            index_of[number]
+        });
+        let indices: Vec<u32> = indices.collect();
         if dictionary.is_empty() {
             return self.pages(Encoding::PLAIN, |_, _| None);
         }
@@ -233,25 +237,25 @@ impl Flat<'_> {
         }
         self.writer.dictionary(self.page, dictionary.len())?;
         let width = layout::width(dictionary.len() as u64 - 1);
-        let mut rest = &all[..];
+        let mut rest = &indices[..];
         let mut met = vec![false; dictionary.len()];
-        self.pages(Encoding::RLE_DICTIONARY, |rows, out| {
-            let (places, behind) = rest.split_at(rows.len());
+        self.pages(Encoding::RLE_DICTIONARY, |places, out| {
+            let (indices, behind) = rest.split_at(places.len());
             rest = behind;
             out.push(width as u8);
-            layout::hybrid(places, width, out);
+            layout::hybrid(indices, width, out);
             met.fill(false);
-            places.iter().for_each(|&place| met[place as usize] = true);
+            indices.iter().for_each(|&index| met[index as usize] = true);
             let texts = || dictionary.iter().zip(&met).filter_map(|(text, met)| met.then_some(*text));
             Some(Bounds::Text(texts().min()?.to_owned(), texts().max()?.to_owned()))
         })
     }
 }
 
-/// Values at `rows` as words.
-fn gather<V: Copy, W>(values: &[V], rows: &[u32], words: &mut Vec<W>, word: impl Fn(V) -> W) {
+/// Values at `places` as words.
+fn gather<V: Copy, W>(values: &[V], places: &[u32], words: &mut Vec<W>, word: impl Fn(V) -> W) {
     words.clear();
-    words.extend(rows.iter().map(|&row| word(values[row as usize])));
+    words.extend(places.iter().map(|&place| word(values[place as usize])));
 }
 
 /// Least and greatest of `values`.
@@ -263,53 +267,53 @@ fn extremes<T: Copy + PartialOrd>(mut values: impl Iterator<Item = T>) -> Option
     Some(values.fold((first, first), wider))
 }
 
-fn flags(values: &[bool], rows: &[u32], out: &mut Vec<u8>) -> Option<Bounds> {
-    let at = || rows.iter().map(|&row| values[row as usize]);
-    layout::flags(at(), rows.len(), out);
+fn flags(values: &[bool], places: &[u32], out: &mut Vec<u8>) -> Option<Bounds> {
+    let at = || places.iter().map(|&place| values[place as usize]);
+    layout::flags(at(), places.len(), out);
     let (least, greatest) = extremes(at())?;
     Some(Bounds::Flag(least, greatest))
 }
 
-fn unsigned<V: Copy + Into<u32>>(values: &[V], rows: &[u32], words: &mut Vec<u32>, out: &mut Vec<u8>) -> Option<Bounds> {
-    gather(values, rows, words, V::into);
+fn unsigned<V: Copy + Into<u32>>(values: &[V], places: &[u32], words: &mut Vec<u32>, out: &mut Vec<u8>) -> Option<Bounds> {
+    gather(values, places, words, V::into);
     layout::split(words, 4, out);
     let (least, greatest) = extremes(words.iter().copied())?;
     Some(Bounds::Unsigned(least, greatest))
 }
 
-fn signed(values: &[i64], rows: &[u32], words: &mut Vec<u64>, out: &mut Vec<u8>) -> Option<Bounds> {
-    gather(values, rows, words, i64::cast_unsigned);
+fn signed(values: &[i64], places: &[u32], words: &mut Vec<u64>, out: &mut Vec<u8>) -> Option<Bounds> {
+    gather(values, places, words, i64::cast_unsigned);
     layout::split(words, 8, out);
     let (least, greatest) = extremes(words.iter().map(|word| word.cast_signed()))?;
     Some(Bounds::Signed(least, greatest))
 }
 
 /// NaN has no place in an order.
-fn real(values: &[f64], rows: &[u32], words: &mut Vec<u64>, out: &mut Vec<u8>) -> Option<Bounds> {
-    gather(values, rows, words, f64::to_bits);
+fn real(values: &[f64], places: &[u32], words: &mut Vec<u64>, out: &mut Vec<u8>) -> Option<Bounds> {
+    gather(values, places, words, f64::to_bits);
     layout::split(words, 8, out);
     let numbers = words.iter().map(|&word| f64::from_bits(word));
     let (least, greatest) = extremes(numbers.filter(|number| !number.is_nan()))?;
     Some(Bounds::Real(least, greatest))
 }
 
-fn times(values: &[i64], rows: &[u32], out: &mut Vec<u8>) -> Option<Bounds> {
-    let times: Vec<i64> = rows.iter().map(|&row| values[row as usize]).collect();
+fn times(values: &[i64], places: &[u32], out: &mut Vec<u8>) -> Option<Bounds> {
+    let times: Vec<i64> = places.iter().map(|&place| values[place as usize]).collect();
     layout::differences(&times, out);
     let (least, greatest) = extremes(times.into_iter())?;
     Some(Bounds::Signed(least, greatest))
 }
 
 /// Texts of one length: the lengths, then `1:` and base64 for every id. Digests have no bounds worth saying.
-fn community_ids(ids: &[[u8; 20]], rows: &[u32], out: &mut Vec<u8>) -> Option<Bounds> {
-    layout::differences(&vec![COMMUNITY_ID_TEXT as i64; rows.len()], out);
+fn community_ids(ids: &[[u8; 20]], places: &[u32], out: &mut Vec<u8>) -> Option<Bounds> {
+    layout::differences(&vec![COMMUNITY_ID_TEXT as i64; places.len()], out);
     let start = out.len();
-    out.resize(start + rows.len() * COMMUNITY_ID_TEXT, 0);
-    for (&row, text) in rows.iter().zip(out[start..].chunks_exact_mut(COMMUNITY_ID_TEXT)) {
+    out.resize(start + places.len() * COMMUNITY_ID_TEXT, 0);
+    for (&place, text) in places.iter().zip(out[start..].chunks_exact_mut(COMMUNITY_ID_TEXT)) {
         let (version, base64) = text.split_at_mut(2);
         version.copy_from_slice(b"1:");
         // 20 octets are always 28 characters.
-        let written = STANDARD.encode_slice(ids[row as usize], base64);
+        let written = STANDARD.encode_slice(ids[place as usize], base64);
         debug_assert_eq!(written, Ok(base64.len()));
     }
     None
@@ -317,9 +321,6 @@ fn community_ids(ids: &[[u8; 20]], rows: &[u32], out: &mut Vec<u8>) -> Option<Bo
 
 /// A column with a list of values a row, or none. Their items have no bounds.
 struct Lists<'a> {
-    order: &'a [u32],
-    page_rows: usize,
-    valid: Option<&'a [bool]>,
     flat: Flat<'a>,
     definition: &'a mut Bits,
     repetition: &'a mut Bits,
@@ -335,28 +336,28 @@ impl Lists<'_> {
         words: &mut Vec<W>,
         word: impl Fn(V) -> W,
     ) -> Result<Chunk> {
-        let Flat { page, mut writer, .. } = self.flat;
+        let Flat { presence, page, mut writer } = self.flat;
         // Levels count one more where the list itself may be null: then 0 is null, 1 empty, 2 an item.
-        let (empty, width) = if self.valid.is_some() { (1, 2) } else { (0, 1) };
-        // A definition level of eight items.
-        let item_levels = if self.valid.is_some() { 0b1010_1010_1010_1010 } else { 0b1111_1111 };
-        for rows in self.order.chunks(self.page_rows) {
+        let (empty, width) = if presence.is_nullable() { (1, 2) } else { (0, 1) };
+        // Definition levels of eight items.
+        let item_levels = if presence.is_nullable() { 0b1010_1010_1010_1010 } else { 0b1111_1111 };
+        for part in presence.pages() {
             words.clear();
             self.definition.clear();
             self.repetition.clear();
             let (mut values, mut nulls) = (0, 0);
-            for &row in rows {
-                let row = row as usize;
-                let start = if row == 0 { 0 } else { ends[row - 1] as usize };
-                let list = &items[start..ends[row] as usize];
-                if list.is_empty() || self.valid.is_some_and(|valid| !valid[row]) {
-                    let level = if self.valid.is_some_and(|valid| !valid[row]) { 0 } else { empty };
-                    self.definition.push(level, width);
+            for place in part.by_row() {
+                let list = place.map(|place| {
+                    let start = if place == 0 { 0 } else { ends[place as usize - 1] };
+                    &items[start as usize..ends[place as usize] as usize]
+                });
+                let Some(list) = list.filter(|list| !list.is_empty()) else {
+                    self.definition.push(if list.is_some() { empty } else { 0 }, width);
                     self.repetition.push(0, 1);
                     values += 1;
                     nulls += 1;
                     continue;
-                }
+                };
                 let count = list.len() as u32;
                 words.extend(list.iter().map(|&item| word(item)));
                 self.definition.push(item_levels & ((1 << (count * width)) - 1), count * width);
@@ -375,7 +376,7 @@ impl Lists<'_> {
             });
             layout::split(words, octets, page);
             let encoding = Encoding::BYTE_STREAM_SPLIT;
-            writer.page(page, PageFacts { encoding, rows: rows.len(), values, nulls, bounds: None })?;
+            writer.page(page, PageFacts { encoding, rows: part.rows, values, nulls, bounds: None })?;
         }
         writer.close()
     }

@@ -19,8 +19,8 @@ use parquet::{
 
 use super::{
     LakeSettings,
-    column::Store,
-    encode::{Scratch, order, write_row_group},
+    column::Waiting,
+    encode::{Arrangement, Scratch, write_row_group},
     schema::SharedSchema,
 };
 
@@ -61,16 +61,15 @@ impl Part {
         Ok(Self { directory, temporary, file })
     }
 
-    /// Appends the rows of `stores`, sorted by the two columns at `sort`.
+    /// Appends the waiting rows, sorted.
     pub fn append(
         &mut self,
-        stores: &[Store],
-        sort: [usize; 2],
+        waiting: &Waiting,
+        arrangement: &Arrangement,
         settings: &LakeSettings,
         scratch: &mut Vec<Scratch>,
     ) -> Result<()> {
-        let [text, time] = sort.map(|column| &stores[column]);
-        write_row_group(&mut self.file, stores, &order(text, time), settings, scratch)
+        write_row_group(&mut self.file, waiting, arrangement, settings, scratch)
     }
 
     /// Completes the file and gives it its name. A whole file of that name with as many rows is left as it is.

@@ -1,67 +1,115 @@
 //! Which rows of a row group hold a value. Many columns are null in the same rows (those without packets in one direction, those
 //! that are not TCP), so this is found once for all of them.
 
-use super::{column::Store, layout};
+use super::layout;
 
 /// The rows with a value, in file order and by page.
 pub struct Presence {
-    rows: Vec<u32>,
+    places: Vec<u32>,
     pages: Vec<PagePresence>,
+    nullable: bool,
 }
 
 /// One page of [`Presence`].
 struct PagePresence {
-    /// Where the page's rows with a value end in all of them.
+    /// Where the page's values end in all of them.
     end: usize,
     /// Rows with and without a value.
     rows: usize,
-    /// Definition levels as they stand in the page; nothing when the column is never null.
+    /// By row whether it has a value; nothing when every row has.
+    defined: Vec<bool>,
+    /// The same as definition levels, as they stand in the page; nothing when the column is never null.
     levels: Vec<u8>,
 }
 
 /// A page of a column.
 pub struct Page<'a> {
-    /// Arrival numbers of the rows that hold a value, in file order.
-    pub present: &'a [u32],
+    /// Where in the column's values those of the page are, in file order.
+    pub places: &'a [u32],
     /// Rows with and without a value.
     pub rows: usize,
     /// Definition levels as they stand in the page.
     pub levels: &'a [u8],
+    defined: &'a [bool],
+}
+
+impl Page<'_> {
+    /// For each row the place of its value.
+    pub fn by_row(&self) -> impl Iterator<Item = Option<u32>> {
+        let mut places = self.places.iter().copied();
+        (0..self.rows).map(move |row| if self.defined.get(row).is_none_or(|defined| *defined) { places.next() } else { None })
+    }
 }
 
 impl Presence {
-    /// Of a column with that null map (`None`: never null), rows in `order`, so many to a page.
-    fn new(valid: Option<&[bool]>, order: &[u32], page_rows: usize) -> Self {
-        let mut presence = Self { rows: Vec::with_capacity(order.len()), pages: Vec::new() };
-        let mut defined = Vec::with_capacity(page_rows.min(order.len()));
-        for rows in order.chunks(page_rows) {
-            let mut levels = Vec::new();
-            if let Some(valid) = valid {
-                defined.clear();
-                defined.extend(rows.iter().map(|&row| u32::from(valid[row as usize])));
-                presence.rows.extend(rows.iter().filter(|row| valid[**row as usize]));
-                level_block(&mut levels, |out| layout::hybrid(&defined, 1, out));
-            } else {
-                presence.rows.extend_from_slice(rows);
-            }
-            presence.pages.push(PagePresence { end: presence.rows.len(), rows: rows.len(), levels });
-        }
-        presence
+    /// Of columns that are never null.
+    fn always(order: &[u32], page_rows: usize) -> Self {
+        let mut end = 0;
+        let pages = order.chunks(page_rows).map(|rows| {
+            end += rows.len();
+            PagePresence { end, rows: rows.len(), defined: Vec::new(), levels: Vec::new() }
+        });
+        Self { pages: pages.collect(), places: order.to_vec(), nullable: false }
     }
 
-    /// All rows with a value.
-    pub fn present(&self) -> &[u32] {
-        &self.rows
+    /// Of columns that have values in the `present` rows.
+    fn of(present: &[bool], order: &[u32], page_rows: usize) -> Self {
+        let mut next = 0;
+        let place_of = present.iter().map(|&present| {
+            let place = if present { next } else { u32::MAX };
+            next += u32::from(present);
+            place
+        });
+        let place_of: Vec<u32> = place_of.collect();
+        // Nulls come at random, so a branch on them would be guessed wrong often: every place is noted, and overwritten when there
+        // is none. One more takes what follows the last.
+        let mut places = vec![0; next as usize + 1];
+        let mut end = 0;
+        let mut numbers = Vec::with_capacity(page_rows.min(order.len()));
+        let pages = order.chunks(page_rows).map(|rows| {
+            numbers.clear();
+            numbers.extend(rows.iter().map(|&row| {
+                let place = place_of[row as usize];
+                let defined = place != u32::MAX;
+                places[end] = place;
+                end += usize::from(defined);
+                u32::from(defined)
+            }));
+            let mut levels = Vec::new();
+            level_block(&mut levels, |out| layout::hybrid(&numbers, 1, out));
+            PagePresence { end, rows: rows.len(), defined: numbers.iter().map(|&level| level == 1).collect(), levels }
+        });
+        let pages = pages.collect();
+        places.truncate(end);
+        Self { places, pages, nullable: true }
+    }
+
+    /// Whether a row may have no value.
+    pub fn is_nullable(&self) -> bool {
+        self.nullable
+    }
+
+    /// All places of values, in file order.
+    pub fn places(&self) -> &[u32] {
+        &self.places
     }
 
     /// The pages in order.
     pub fn pages(&self) -> impl Iterator<Item = Page<'_>> {
         let mut start = 0;
         self.pages.iter().map(move |page| {
-            let present = &self.rows[start..page.end];
+            let places = &self.places[start..page.end];
             start = page.end;
-            Page { present, rows: page.rows, levels: &page.levels }
+            Page { places, rows: page.rows, levels: &page.levels, defined: &page.defined }
         })
+    }
+
+    /// For each group of columns which rows of it have values: `present`, empty when all do.
+    pub fn of_groups(present: &[Vec<bool>], order: &[u32], page_rows: usize) -> Vec<Self> {
+        let of = |present: &Vec<bool>| {
+            if present.is_empty() { Self::always(order, page_rows) } else { Self::of(present, order, page_rows) }
+        };
+        present.iter().map(of).collect()
     }
 }
 
@@ -72,34 +120,4 @@ pub fn level_block(out: &mut Vec<u8>, levels: impl FnOnce(&mut Vec<u8>)) {
     levels(out);
     let length = (out.len() - start - 4) as u32;
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
-}
-
-/// The distinct presences of some columns.
-pub struct Presences {
-    distinct: Vec<Presence>,
-    /// By column.
-    which: Vec<usize>,
-}
-
-impl Presences {
-    /// Finds columns with the same nulls.
-    pub fn of(stores: &[Store], order: &[u32], page_rows: usize) -> Self {
-        let mut maps: Vec<Option<&[bool]>> = Vec::new();
-        let mut distinct = Vec::new();
-        let which = stores.iter().map(|store| {
-            let valid = store.valid.as_deref();
-            maps.iter().position(|known| *known == valid).unwrap_or_else(|| {
-                maps.push(valid);
-                distinct.push(Presence::new(valid, order, page_rows));
-                maps.len() - 1
-            })
-        });
-        let which = which.collect();
-        Self { distinct, which }
-    }
-
-    /// That of a column.
-    pub fn of_column(&self, column: usize) -> &Presence {
-        &self.distinct[self.which[column]]
-    }
 }

@@ -18,9 +18,9 @@ use parquet::{
 };
 
 use super::{
-    column::{Item, Store, Values},
+    column::{Item, Values, Waiting},
     coverage_table,
-    encode::threads,
+    encode::{Arrangement, threads},
     flow_table,
 };
 use crate::flow::ObservationPoint;
@@ -38,7 +38,7 @@ pub const KEY_TABLE: &str = "auscult.table";
 /// Metadata key of the source, as given to the writer.
 pub const KEY_SOURCE: &str = "auscult.source";
 
-type Fill<R> = Box<dyn Fn(&[R], &[ObservationPoint], &mut Store) + Send + Sync>;
+type Fill<R> = Box<dyn Fn(&[&R], &[ObservationPoint], &mut Values) + Send + Sync>;
 
 /// One column of a table whose rows are made from `R`.
 pub struct Column<R> {
@@ -50,43 +50,88 @@ pub struct Column<R> {
     pub null: Option<&'static str>,
     /// What the value is.
     pub definition: &'static str,
+    group: Group,
     empty: fn() -> Values,
     fill: Fill<R>,
 }
 
-impl<R: 'static> Column<R> {
-    /// A column that is never null.
-    pub fn required<T: Item>(
+/// Columns that are null in the same rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group(usize);
+
+impl Group {
+    /// Columns that are never null.
+    pub const ALWAYS: Self = Self(0);
+}
+
+/// Whether the columns of a group have a value in a row, and why not.
+struct NullRule<R> {
+    null: Option<&'static str>,
+    is_present: Box<dyn Fn(&R) -> bool + Send + Sync>,
+}
+
+/// Columns in the making.
+pub struct Columns<R> {
+    groups: Vec<NullRule<R>>,
+    columns: Vec<Column<R>>,
+}
+
+impl<R> Default for Columns<R> {
+    fn default() -> Self {
+        Self { groups: vec![NullRule { null: None, is_present: Box::new(|_| true) }], columns: Vec::new() }
+    }
+}
+
+impl<R: 'static> Columns<R> {
+    /// Columns that have values in the rows that `is_present` names, and are null in others for the reason `null`.
+    pub fn group(&mut self, null: &'static str, is_present: impl Fn(&R) -> bool + Send + Sync + 'static) -> Group {
+        self.groups.push(NullRule { null: Some(null), is_present: Box::new(is_present) });
+        Group(self.groups.len() - 1)
+    }
+
+    /// Appends a column of a group. `get` is asked for rows of the group only.
+    pub fn add<T: Item>(
+        &mut self,
+        group: Group,
         name: impl Into<String>,
         unit: &'static str,
         definition: &'static str,
         get: impl Fn(&R) -> T + Send + Sync + 'static,
-    ) -> Self {
-        let fill = move |rows: &[R], points: &[ObservationPoint], store: &mut Store| {
-            store.extend(rows.iter().map(&get), points);
+    ) {
+        let fill = move |rows: &[&R], points: &[ObservationPoint], values: &mut Values| {
+            T::append(values, rows.iter().map(|row| get(row)), points);
         };
-        Self { name: name.into(), unit, null: None, definition, empty: T::empty, fill: Box::new(fill) }
+        let null = self.groups[group.0].null;
+        let column = Column { name: name.into(), unit, null, definition, group, empty: T::empty, fill: Box::new(fill) };
+        self.columns.push(column);
     }
 
-    /// A column that is null when `null` says so.
-    pub fn nullable<T: Item + Default>(
+    /// Appends a column that is null when `get` finds nothing.
+    pub fn optional<T: Item + Default>(
+        &mut self,
         name: impl Into<String>,
         unit: &'static str,
         null: &'static str,
         definition: &'static str,
-        get: impl Fn(&R) -> Option<T> + Send + Sync + 'static,
-    ) -> Self {
-        let fill = move |rows: &[R], points: &[ObservationPoint], store: &mut Store| {
-            store.extend_nullable(rows.iter().map(&get), points);
-        };
-        Self { name: name.into(), unit, null: Some(null), definition, empty: T::empty, fill: Box::new(fill) }
+        get: impl Fn(&R) -> Option<T> + Copy + Send + Sync + 'static,
+    ) {
+        let group = self.group(null, move |row| get(row).is_some());
+        self.add(group, name, unit, definition, move |row| get(row).unwrap_or_default());
     }
 
-    /// An empty column.
-    pub fn store(&self) -> Store {
-        Store { valid: self.null.map(|_| Vec::new()), values: (self.empty)() }
+    /// The table of these columns.
+    pub fn table(
+        self,
+        name: &'static str,
+        definition: &'static str,
+        sort: [&'static str; 2],
+        filed_by: &'static str,
+    ) -> Table<R> {
+        Table { name, definition, columns: self.columns, groups: self.groups, sort, filed_by }
     }
+}
 
+impl<R: 'static> Column<R> {
     fn field(&self) -> Field {
         let mut about = HashMap::from([("description".to_owned(), self.definition.to_owned())]);
         about.insert("unit".to_owned(), self.unit.to_owned());
@@ -103,6 +148,7 @@ pub struct Table<R> {
     pub definition: &'static str,
     /// The columns in file order.
     pub columns: Vec<Column<R>>,
+    groups: Vec<NullRule<R>>,
     /// Names of the columns that rows of a row group are sorted by: a string column and a time column.
     pub sort: [&'static str; 2],
     /// The time column by whose hour rows are filed.
@@ -120,25 +166,40 @@ impl<R: 'static> Table<R> {
         Schema::new(self.columns.iter().map(Column::field).collect::<Vec<_>>())
     }
 
-    /// Empty columns.
-    pub fn stores(&self) -> Vec<Store> {
-        self.columns.iter().map(Column::store).collect()
+    /// How the columns belong together.
+    pub fn arrangement(&self) -> Arrangement {
+        let group_of = self.columns.iter().map(|column| column.group.0).collect();
+        Arrangement { group_of, sort: self.sort.map(|name| self.position(name).unwrap_or_default()) }
+    }
+
+    /// No rows.
+    pub fn no_rows(&self) -> Waiting {
+        let values = self.columns.iter().map(|column| (column.empty)()).collect();
+        Waiting { rows: 0, present: self.groups.iter().map(|_| Vec::new()).collect(), values }
     }
 
     /// Appends rows to all columns: a long batch by several threads, each with columns of its own.
-    pub fn fill(&self, rows: &[R], points: &[ObservationPoint], stores: &mut [Store])
+    pub fn fill(&self, rows: &[&R], points: &[ObservationPoint], waiting: &mut Waiting)
     where
         R: Sync,
     {
+        let Waiting { rows: known, present, values } = waiting;
+        for (group, present) in self.groups.iter().zip(&mut *present).filter(|(group, _)| group.null.is_some()) {
+            present.extend(rows.iter().map(|row| (group.is_present)(row)));
+        }
+        // Nothing of a group that is always present.
+        let present: Vec<Option<&[bool]>> =
+            present.iter().map(|present| present.get(*known..).filter(|new| !new.is_empty())).collect();
+        *known += rows.len();
         let threads = threads(rows.len());
         if threads == 1 {
-            return fill(&self.columns, rows, points, stores);
+            return fill(&self.columns, &present, rows, points, values);
         }
-        let shares = Mutex::new(self.columns.chunks(COLUMNS_AT_ONCE).zip(stores.chunks_mut(COLUMNS_AT_ONCE)));
+        let shares = Mutex::new(self.columns.chunks(COLUMNS_AT_ONCE).zip(values.chunks_mut(COLUMNS_AT_ONCE)));
         let next = || shares.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = || {
-            while let Some((columns, stores)) = next() {
-                fill(columns, rows, points, stores);
+            while let Some((columns, values)) = next() {
+                fill(columns, &present, rows, points, values);
             }
         };
         thread::scope(|scope| {
@@ -194,12 +255,28 @@ impl<R: 'static> Table<R> {
 /// Columns that a thread takes at once.
 const COLUMNS_AT_ONCE: usize = 14;
 
-/// Few rows at a time pass all columns, so that they stay in the cache.
-fn fill<R>(columns: &[Column<R>], rows: &[R], points: &[ObservationPoint], stores: &mut [Store]) {
+/// Few rows at a time pass all columns, so that they stay in the cache. `present` says by group which of them have values.
+fn fill<R>(columns: &[Column<R>], present: &[Option<&[bool]>], rows: &[&R], points: &[ObservationPoint], values: &mut [Values]) {
     const ROWS_AT_ONCE: usize = 32;
-    for rows in rows.chunks(ROWS_AT_ONCE) {
-        for (column, store) in columns.iter().zip(&mut *stores) {
-            (column.fill)(rows, points, store);
+    let mut of_groups: Vec<&R> = Vec::with_capacity(ROWS_AT_ONCE * present.len());
+    let mut ends = Vec::with_capacity(present.len());
+    for (nth, rows) in rows.chunks(ROWS_AT_ONCE).enumerate() {
+        of_groups.clear();
+        ends.clear();
+        for present in present {
+            match present {
+                Some(present) => {
+                    let present = &present[nth * ROWS_AT_ONCE..];
+                    of_groups.extend(rows.iter().zip(present).filter(|(_, present)| **present).map(|(row, _)| row));
+                }
+                None => of_groups.extend(rows),
+            }
+            ends.push(of_groups.len());
+        }
+        for (column, values) in columns.iter().zip(&mut *values) {
+            let group = column.group.0;
+            let start = if group == 0 { 0 } else { ends[group - 1] };
+            (column.fill)(&of_groups[start..ends[group]], points, values);
         }
     }
 }

@@ -14,9 +14,9 @@ use sha1::{Digest, Sha1};
 
 use super::{
     LakeError, LakeSettings, check_site,
-    column::Store,
+    column::Waiting,
     coverage_table,
-    encode::Scratch,
+    encode::{Arrangement, Scratch},
     flow_table,
     lock::DirectoryLock,
     part::Part,
@@ -98,8 +98,7 @@ impl Row for CoverageRow {
 struct Open {
     /// Filing time of the first row.
     since: UnixNanos,
-    stores: Vec<Store>,
-    waiting: usize,
+    waiting: Waiting,
     rows: usize,
     count: Count,
     identity: Sha1,
@@ -138,7 +137,7 @@ impl From<Failure> for LakeError {
 /// Writer of one table.
 struct Sheet<R: 'static> {
     table: &'static Table<R>,
-    sort: [usize; 2],
+    arrangement: Arrangement,
     directory: PathBuf,
     schema: SharedSchema,
     properties: Arc<WriterProperties>,
@@ -146,7 +145,7 @@ struct Sheet<R: 'static> {
     prefix: Sha1,
     settings: LakeSettings,
     open: BTreeMap<i64, Open>,
-    spare: Vec<Vec<Store>>,
+    spare: Vec<Waiting>,
     scratch: Vec<Scratch>,
     written: Totals,
     /// Ids of this writer's files.
@@ -167,7 +166,7 @@ impl<R: Row> Sheet<R> {
         }
         Self {
             table,
-            sort: table.sort.map(|name| table.position(name).unwrap_or_default()),
+            arrangement: table.arrangement(),
             directory: lake.join(table.name).join(format!("site={site}")),
             schema,
             properties,
@@ -186,7 +185,7 @@ impl<R: Row> Sheet<R> {
     }
 
     /// Appends rows; `now` is record time.
-    fn push(&mut self, rows: &[R], now: UnixNanos, points: &[ObservationPoint], failure: &mut Option<Failure>) {
+    fn push(&mut self, rows: &[&R], now: UnixNanos, points: &[ObservationPoint], failure: &mut Option<Failure>) {
         let span = self.span();
         let old: Vec<i64> =
             self.open.iter().filter(|(_, open)| now.abs_diff(open.since) >= span).map(|(&hour, _)| hour).collect();
@@ -218,20 +217,19 @@ impl<R: Row> Sheet<R> {
         }
         let open = self.open.entry(hour).or_insert_with(|| Open {
             since: at,
-            stores: self.spare.pop().unwrap_or_else(|| self.table.stores()),
-            waiting: 0,
+            waiting: self.spare.pop().unwrap_or_else(|| self.table.no_rows()),
             rows: 0,
             count: Count::default(),
             identity: self.prefix.clone(),
             part: None,
         });
-        let room = (self.settings.row_group_rows - open.waiting).min(self.settings.rotate_rows - open.rows);
+        let room = (self.settings.row_group_rows - open.waiting.rows).min(self.settings.rotate_rows - open.rows);
         (open.since, room)
     }
 
-    fn take(&mut self, hour: i64, rows: &[R], points: &[ObservationPoint], failure: &mut Option<Failure>) {
+    fn take(&mut self, hour: i64, rows: &[&R], points: &[ObservationPoint], failure: &mut Option<Failure>) {
         let Some(open) = self.open.get_mut(&hour) else { return };
-        self.table.fill(rows, points, &mut open.stores);
+        self.table.fill(rows, points, &mut open.waiting);
         for row in rows {
             let mut words = [0; 48];
             for (octets, word) in words.chunks_exact_mut(8).zip(row.identity()) {
@@ -240,11 +238,10 @@ impl<R: Row> Sheet<R> {
             open.identity.update(words);
             open.count.add(row.count());
         }
-        open.waiting += rows.len();
         open.rows += rows.len();
         if open.rows >= self.settings.rotate_rows {
             self.finish(hour, failure);
-        } else if open.waiting >= self.settings.row_group_rows
+        } else if open.waiting.rows >= self.settings.row_group_rows
             && let Err(source) = self.append(hour)
         {
             self.give_up(hour, source, failure);
@@ -262,15 +259,14 @@ impl<R: Row> Sheet<R> {
                 none.insert(Part::create(directory, &name, &self.schema, Arc::clone(&self.properties))?)
             }
         };
-        part.append(&open.stores, self.sort, &self.settings, &mut self.scratch)?;
-        open.stores.iter_mut().for_each(Store::clear);
-        open.waiting = 0;
+        part.append(&open.waiting, &self.arrangement, &self.settings, &mut self.scratch)?;
+        open.waiting.clear();
         Ok(())
     }
 
     /// Makes the rows of an hour visible.
     fn finish(&mut self, hour: i64, failure: &mut Option<Failure>) {
-        if self.open.get(&hour).is_some_and(|open| open.waiting > 0)
+        if self.open.get(&hour).is_some_and(|open| open.waiting.rows > 0)
             && let Err(source) = self.append(hour)
         {
             return self.give_up(hour, source, failure);
@@ -289,7 +285,7 @@ impl<R: Row> Sheet<R> {
                     self.written.files += 1;
                     self.written.bytes += finished.bytes;
                 }
-                self.spare.push(open.stores);
+                self.spare.push(open.waiting);
             }
             Err(source) => note_failure(failure, self.directory_of(hour), &open, source),
         }
@@ -382,9 +378,10 @@ impl Writer {
     }
 
     /// Writes the rows of an epoch. [`LakeError::Write`] counts the rows that could not be; the writer goes on with the others.
-    pub fn flows(&mut self, batch: FlowBatch, points: &[ObservationPoint]) -> Result<(), LakeError> {
+    pub fn flows(&mut self, batch: &FlowBatch, points: &[ObservationPoint]) -> Result<(), LakeError> {
         let mut failure = None;
-        self.flows.push(&batch.rows, batch.watermark, points, &mut failure);
+        let rows: Vec<&Flow> = batch.rows().collect();
+        self.flows.push(&rows, batch.watermark(), points, &mut failure);
         failure.map_or(Ok(()), |failure| Err(failure.into()))
     }
 
@@ -392,7 +389,7 @@ impl Writer {
     pub fn coverage(&mut self, rows: &[CoverageRow]) -> Result<(), LakeError> {
         let Some(newest) = rows.iter().map(|row| row.minute).max() else { return Ok(()) };
         let mut failure = None;
-        self.coverage.push(rows, newest.saturating_add(MINUTE_NANOS), &[], &mut failure);
+        self.coverage.push(&rows.iter().collect::<Vec<_>>(), newest.saturating_add(MINUTE_NANOS), &[], &mut failure);
         failure.map_or(Ok(()), |failure| Err(failure.into()))
     }
 

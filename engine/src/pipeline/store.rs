@@ -72,7 +72,7 @@ impl Store {
                     self.statistics[shard] = Some(statistics);
                     self.merge.push(shard, epoch);
                     while let Some(batch) = self.merge.next_batch() {
-                        self.flows(batch);
+                        self.flows(&batch);
                     }
                     self.tell();
                 }
@@ -94,11 +94,11 @@ impl Store {
         stored
     }
 
-    fn flows(&mut self, batch: FlowBatch) {
-        for row in &batch.rows {
+    fn flows(&mut self, batch: &FlowBatch) {
+        for row in batch.rows() {
             self.stored.by_reason[row.end_reason as usize - 1] += 1;
         }
-        self.watched.progress.flows.fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
+        self.watched.progress.flows.fetch_add(batch.len() as u64, Ordering::Relaxed);
         let known = self.watched.points.read().map_or(0, |points| points.len());
         if known != self.points.len() {
             self.points = points_now(&self.watched.points);

@@ -107,8 +107,8 @@ impl Bench {
         self.merge.push(0, epoch);
         while let Some(batch) = self.merge.next_batch() {
             let order = |row: &Flow| (row.end, row.flow_id, row.segment);
-            assert!(batch.rows.is_sorted_by_key(order));
-            for row in &batch.rows {
+            assert!(batch.rows().is_sorted_by_key(order));
+            for row in batch.rows() {
                 self.row(row);
             }
         }

@@ -31,7 +31,7 @@ fn write(directory: &std::path::Path, settings: &LakeSettings, batches: &[(i64, 
     let mut writer = writer(directory, settings);
     for &(from, to) in batches {
         let rows = flows(to).split_off(from as usize);
-        writer.flows(batch(rows, to * SECOND), &points()).unwrap();
+        writer.flows(&batch(rows, to * SECOND), &points()).unwrap();
     }
     let (totals, outcome) = writer.close();
     outcome.unwrap();
@@ -63,7 +63,7 @@ fn another_source_or_site_is_another_file() {
     let directory = tempfile::tempdir().unwrap();
     for (site, source) in [("a", "x"), ("a", "y"), ("b", "x")] {
         let mut writer = Writer::open(directory.path(), site, &LakeSettings::default(), source).unwrap();
-        writer.flows(batch(flows(1), 0), &points()).unwrap();
+        writer.flows(&batch(flows(1), 0), &points()).unwrap();
         writer.close().1.unwrap();
     }
     assert_eq!(tree(&directory.path().join("lake")).len(), 3);
@@ -170,7 +170,7 @@ fn rows_that_cannot_be_written_are_counted_and_the_rest_goes_on() {
     fs::write(date.join("hour=08"), b"").unwrap();
     let mut rows = flows(5);
     rows.push(lonely(99, 3600 * SECOND));
-    writer.flows(batch(rows, 0), &points()).unwrap();
+    writer.flows(&batch(rows, 0), &points()).unwrap();
     let (totals, outcome) = writer.close();
     let LakeError::Write { rows, packets, octets, path, .. } = outcome.unwrap_err() else { panic!("a write error") };
     assert_eq!((rows, packets, octets, path), (5, 5, 5 * 94, date.join("hour=08")));
@@ -192,7 +192,7 @@ fn a_full_disk_damages_nothing_that_is_visible() {
     let mut lost = 0;
     for n in 0..10 {
         let rows = flows(4 * n + 4).split_off(4 * n as usize);
-        match writer.flows(batch(rows, 0), &points()) {
+        match writer.flows(&batch(rows, 0), &points()) {
             Ok(()) => {}
             Err(LakeError::Write { rows, packets, source, .. }) => {
                 assert!(source.to_string().contains("No space left"), "{source}");

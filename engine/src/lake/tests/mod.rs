@@ -122,7 +122,7 @@ pub fn lonely(id: u64, at: i64) -> Flow {
 }
 
 pub fn batch(rows: Vec<Flow>, watermark: i64) -> FlowBatch {
-    FlowBatch { rows, watermark: T + watermark }
+    FlowBatch::new(rows, T + watermark)
 }
 
 pub fn writer(directory: &Path, settings: &LakeSettings) -> Writer {

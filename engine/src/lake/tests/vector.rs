@@ -19,7 +19,7 @@ use crate::{
 fn through_a_file(flow: Flow) -> JsonRow {
     let directory = tempfile::tempdir().unwrap();
     let mut writer = writer(directory.path(), &LakeSettings::default());
-    writer.flows(batch(vec![flow], 0), &points()).unwrap();
+    writer.flows(&batch(vec![flow], 0), &points()).unwrap();
     writer.close().1.unwrap();
     let mut rows = rows(directory.path(), &Query::all(TableName::Flows)).unwrap();
     assert_eq!(rows.len(), 1);
@@ -201,7 +201,7 @@ fn every_column_is_documented() {
 fn files_say_what_they_are() {
     let directory = tempfile::tempdir().unwrap();
     let mut writer = writer(directory.path(), &LakeSettings::default());
-    writer.flows(batch(vec![full()], 0), &points()).unwrap();
+    writer.flows(&batch(vec![full()], 0), &points()).unwrap();
     writer.close().1.unwrap();
     let path = super::tree(&directory.path().join("lake")).remove(0);
     let file = std::fs::File::open(directory.path().join("lake").join(path)).unwrap();
