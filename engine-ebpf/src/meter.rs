@@ -119,7 +119,7 @@ pub fn meter<const GROUPS: u32, F: Frame, S: Slots, K: Sink>(
     }
     add::packet::<GROUPS, F>(frame, packet, way, at, slot);
     if GROUPS & group::SAMPLES != 0 && slot.sample_left[way] != 0 && packet.payload_octets != 0 {
-        add::sample(frame, packet, at, settings, slot, core, sink);
+        add::sample(frame, packet, way, at, settings, slot, core, sink);
     }
 }
 
@@ -176,11 +176,10 @@ pub(crate) fn hand_over<K: Sink>(slot: &Delta, counters: &mut Counters, sink: &m
             Ok(())
         }
         Err(place) => {
-            let [forward, back] = slot.header.packets;
+            let (packets, octets) = resident(slot);
             let place = place as usize & (Lost::CELLS - 1);
-            counters.lost_packets[place] += u64::from(forward) + u64::from(back);
-            counters.lost_octets[place] +=
-                u64::from(slot.side[0].volume.layer2_octets) + u64::from(slot.side[1].volume.layer2_octets);
+            counters.lost_packets[place] += packets;
+            counters.lost_octets[place] += octets;
             Err(Lost::RingFull)
         }
     }

@@ -11,13 +11,18 @@ FRAME_MAX = 256 << 10
 BLOCK_MAX = 16 << 20
 
 
+# Octets on the wire that a frame may claim; no medium carries as many.
+WIRE_OCTETS_MAX = 1 << 31
+
+
 class Frame:
     """One frame: time (ns since 1970), octets, octets on the wire, link type, name of the observation point."""
 
     __slots__ = ("at", "octets", "wire", "link", "point")
 
     def __init__(self, at, octets, wire, link, point):
-        self.at, self.octets, self.wire, self.link, self.point = at, octets, wire, link, point
+        self.at, self.octets, self.link, self.point = at, octets, link, point
+        self.wire = min(wire, WIRE_OCTETS_MAX)
 
 
 def frames(path):

@@ -74,12 +74,54 @@ fn lies_within<const N: usize>(offset: u32, octets: u32) -> bool {
     offset <= HEADER_OFFSET_MAX && offset + N as u32 <= octets
 }
 
-/// A frame at an XDP hook. `FRAGS`: it may have parts behind the linear one.
-pub struct XdpFrame<const FRAGS: bool> {
-    context: *mut xdp_md,
+/// What tells hooks apart: how octets behind the linear part are had.
+pub trait Hook {
+    /// A frame may have parts behind the linear one.
+    const PARTS: bool;
+
+    /// Copies octets of the frame, at most as many as `into` has room for; whether they are all there.
+    fn load<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool;
+}
+
+/// An XDP hook. `FRAGS`: the program takes frames of several buffers.
+pub struct Xdp<const FRAGS: bool>(*mut xdp_md);
+
+impl<const FRAGS: bool> Hook for Xdp<FRAGS> {
+    const PARTS: bool = FRAGS;
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
+        // SAFETY: the helper checks the packet's bounds; `into` has room for `N`, and callers ask for at most that.
+        unsafe { bpf_xdp_load_bytes(self.0, offset, into.as_mut_ptr().cast(), length) == 0 }
+    }
+}
+
+/// The TCX hook.
+pub struct Tcx(*mut __sk_buff);
+
+impl Hook for Tcx {
+    const PARTS: bool = true;
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
+        // SAFETY: as for XDP.
+        unsafe { bpf_skb_load_bytes(self.0.cast(), offset, into.as_mut_ptr().cast(), length) == 0 }
+    }
+}
+
+/// A frame at a hook.
+pub struct HookFrame<H> {
+    hook: H,
     linear: Linear,
     octets: u32,
+    /// A VLAN tag that is held beside the frame.
+    tag: Option<u16>,
 }
+
+/// A frame at an XDP hook.
+pub type XdpFrame<const FRAGS: bool> = HookFrame<Xdp<FRAGS>>;
+/// A frame at the TCX hook.
+pub type TcxFrame = HookFrame<Tcx>;
 
 impl<const FRAGS: bool> XdpFrame<FRAGS> {
     #[inline(always)]
@@ -91,68 +133,20 @@ impl<const FRAGS: bool> XdpFrame<FRAGS> {
         } else {
             (end - start) as u32
         };
-        Self { context: context.ctx, linear: Linear { start, end, blur: &raw mut core.blur }, octets }
+        Self { hook: Xdp(context.ctx), linear: Linear { start, end, blur: &raw mut core.blur }, octets, tag: None }
     }
 
     /// The `u64` in front of the frame, in test runs.
     #[inline(always)]
     pub fn metadata_time(&self) -> Option<u64> {
         // SAFETY: the context is the program's own.
-        let at = unsafe { (*self.context).data_meta } as usize;
+        let at = unsafe { (*self.hook.0).data_meta } as usize;
         if at + 8 > self.linear.start {
             return None;
         }
         // SAFETY: `at..at + 8` lies between the metadata's start and the packet's, which was just checked.
         Some(unsafe { (at as *const u64).read_unaligned() })
     }
-}
-
-impl<const FRAGS: bool> Frame for XdpFrame<FRAGS> {
-    #[inline(always)]
-    fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        let near = self.linear.header(offset);
-        if !FRAGS || near.is_some() || !lies_within::<N>(offset, self.octets) {
-            return near;
-        }
-        let mut octets = [0; N];
-        // SAFETY: the helper checks the packet's bounds; `octets` has room for `N`.
-        let result = unsafe { bpf_xdp_load_bytes(self.context, offset, octets.as_mut_ptr().cast(), N as u32) };
-        if result == 0 { Some(octets) } else { None }
-    }
-
-    #[inline(always)]
-    fn read_near<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
-        self.linear.header(offset)
-    }
-
-    #[inline(always)]
-    fn wire_octets(&self) -> u32 {
-        self.octets
-    }
-
-    #[inline(always)]
-    fn captured_octets(&self) -> u32 {
-        self.octets
-    }
-
-    #[inline(always)]
-    fn blur(&self, offset: u32) -> u32 {
-        self.linear.blur(offset)
-    }
-
-    #[inline(always)]
-    fn copy<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
-        // SAFETY: the helper checks the packet's bounds; `into` has room for `N`, and the length is at most that.
-        unsafe { bpf_xdp_load_bytes(self.context, offset, into.as_mut_ptr().cast(), bounded::<N>(length)) == 0 }
-    }
-}
-
-/// A frame at the TCX hook.
-pub struct TcxFrame {
-    context: *mut __sk_buff,
-    linear: Linear,
-    octets: u32,
-    tag: Option<u16>,
 }
 
 impl TcxFrame {
@@ -164,28 +158,28 @@ impl TcxFrame {
         let linear = Linear { start: context.data(), end: context.data_end(), blur: &raw mut core.blur };
         // A tag that is held beside the frame was on the wire.
         let (tag, octets) = if present == 0 { (None, octets) } else { (Some(tag as u16), octets + 4) };
-        Self { context: skb, linear, octets, tag }
+        Self { hook: Tcx(skb), linear, octets, tag }
     }
 
     /// `skb->tstamp`, in test runs.
     #[inline(always)]
     pub fn metadata_time(&self) -> u64 {
         // SAFETY: as in `new`.
-        unsafe { (*self.context).tstamp }
+        unsafe { (*self.hook.0).tstamp }
     }
 }
 
-impl Frame for TcxFrame {
+impl<H: Hook> Frame for HookFrame<H> {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         let near = self.linear.header(offset);
-        if near.is_some() || !lies_within::<N>(offset, self.octets) {
+        if !H::PARTS || near.is_some() || !lies_within::<N>(offset, self.octets) {
             return near;
         }
-        let mut octets = [0; N];
-        // SAFETY: the helper checks the packet's bounds; `octets` has room for `N`.
-        let result = unsafe { bpf_skb_load_bytes(self.context.cast(), offset, octets.as_mut_ptr().cast(), N as u32) };
-        if result == 0 { Some(octets) } else { None }
+        let mut octets = [const { MaybeUninit::new(0) }; N];
+        let loaded = self.hook.load(offset, N as u32, &mut octets);
+        // SAFETY: every octet was initialised above, whatever the helper did.
+        if loaded { Some(octets.map(|octet| unsafe { octet.assume_init() })) } else { None }
     }
 
     #[inline(always)]
@@ -215,7 +209,6 @@ impl Frame for TcxFrame {
 
     #[inline(always)]
     fn copy<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
-        // SAFETY: as in `XdpFrame::copy`.
-        unsafe { bpf_skb_load_bytes(self.context.cast(), offset, into.as_mut_ptr().cast(), bounded::<N>(length)) == 0 }
+        self.hook.load(offset, bounded::<N>(length), into)
     }
 }
