@@ -9,8 +9,6 @@ import struct
 LATEST = (1 << 63) - 1
 FRAME_MAX = 256 << 10
 BLOCK_MAX = 16 << 20
-
-
 # Octets on the wire that a frame may claim; no medium carries as many.
 WIRE_OCTETS_MAX = 1 << 31
 
