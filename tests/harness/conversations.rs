@@ -3,12 +3,18 @@
 //! `tshark` is held to what the engine does: it reassembles nothing, and every protocol but links, VLAN tags, IP, TCP and UDP is off
 //! (profile of [`Tshark::new`]), so that it does not look into tunnels, into ICMP errors, or for IP in other payload. What it
 //! prints for `-z conv` is rounded above 10,000 octets; the exact octets come from the same run, frame by frame.
+//!
+//! Both count packets only, not other records of a file, and both take an IP length of zero, which segmentation offload leaves
+//! there, as the rest of the frame. The ends of a conversation are the addresses of the IP header, as in RFC 7011's flow keys;
+//! `tshark` prints those of the whole way (`Addresses`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    ops::AddAssign,
     path::Path,
     process::{Command, Stdio},
+    str::FromStr,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -45,20 +51,36 @@ const PROTOCOLS: [&str; 26] = [
     "udplite",
     "vlan",
 ];
-/// Per frame: octets, addresses, streams, ports.
-const FIELDS: [&str; 11] = [
+/// Per frame: link (of packets only), octets, addresses, addresses further on the way, streams, ports, what went wrong.
+const FIELDS: [&str; 22] = [
+    "frame.encap_type",
     "frame.len",
     "ip.src",
     "ip.dst",
     "ipv6.src",
     "ipv6.dst",
+    "ip.cur_rt",
+    "ipv6.opt.mipv6.home_address",
+    "ipv6.routing.segleft",
+    "ipv6.routing.src.addr",
+    "ipv6.routing.mipv6.home_address",
     "tcp.stream",
     "udp.stream",
     "tcp.srcport",
     "tcp.dstport",
     "udp.srcport",
     "udp.dstport",
+    "udp.length",
+    "ip.proto",
+    "ipv6.hopopts.nxt",
+    "ipv6.dstopts.nxt",
+    "_ws.malformed",
 ];
+/// What `tshark` says where it gave up inside a header with options.
+const OPTIONS_MALFORMED: [&str; 3] =
+    ["[Malformed Packet: IPv4]", "[Malformed Packet: IPv6 Hop-by-Hop]", "[Malformed Packet: IPv6 Destination]"];
+/// The most octets that `tshark` says of a frame.
+const TSHARK_OCTETS_MAX: u64 = (1 << 31) - 1;
 /// IP protocol numbers.
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -77,25 +99,47 @@ pub struct Volume {
     pub octets: u64,
 }
 
+impl AddAssign for Volume {
+    fn add_assign(&mut self, more: Self) {
+        self.packets += more.packets;
+        self.octets += more.octets;
+    }
+}
+
 /// Conversations by their ends.
 #[derive(Clone, Debug, Default)]
 pub struct Conversations {
     /// Those with ports.
     pub whole: BTreeMap<Conversation, Volume>,
     /// Packets whose transport header was cut or malformed, so that they have no ports.
-    pub portless: BTreeMap<Pair, u64>,
-    /// Frames that were read (from `tshark`).
+    pub portless: BTreeMap<Pair, Volume>,
+    /// Packets that were read (from `tshark`).
     pub frames: u64,
+    /// What else `tshark` shows of packets.
+    shown: Shown,
+}
+
+/// What `tshark` shows of packets and does not count, or counts with fewer octets than they had.
+#[derive(Clone, Debug, Default)]
+struct Shown {
+    /// UDP packets with a length of zero.
+    length_zero: BTreeMap<Conversation, Volume>,
+    /// Packets with IP options that it did not get through.
+    options_malformed: BTreeMap<Pair, Volume>,
+    /// Packets of [`TSHARK_OCTETS_MAX`].
+    longest: BTreeMap<Conversation, u64>,
+}
+
+fn conversation(protocol: u8, mut ends: [(IpAddr, u16); 2]) -> Conversation {
+    ends.sort();
+    (protocol, ends)
+}
+
+fn pair((protocol, ends): &Conversation) -> Pair {
+    (*protocol, ends.map(|(address, _)| address))
 }
 
 impl Conversations {
-    fn add(&mut self, protocol: u8, mut ends: [(IpAddr, u16); 2], packets: u64, octets: u64) {
-        ends.sort();
-        let volume = self.whole.entry((protocol, ends)).or_default();
-        volume.packets += packets;
-        volume.octets += octets;
-    }
-
     /// Of flow rows.
     pub fn of_rows(rows: &[JsonRow]) -> Self {
         let mut all = Self::default();
@@ -108,37 +152,76 @@ impl Conversations {
             if !matches!(protocol, TCP | UDP) || row.get("is_fragment") == Some(&Value::Bool(true)) {
                 continue;
             }
+            let volume = Volume { packets: sum("packets"), octets: sum("layer2_octets") };
             match (number("initiator_port"), number("responder_port")) {
-                (Some(p), Some(q)) => all.add(protocol, [(a, p as u16), (b, q as u16)], sum("packets"), sum("layer2_octets")),
-                _ => *all.portless.entry((protocol, [a.min(b), a.max(b)])).or_default() += sum("packets"),
+                (Some(p), Some(q)) => {
+                    *all.whole.entry(conversation(protocol, [(a, p as u16), (b, q as u16)])).or_default() += volume;
+                }
+                _ => *all.portless.entry((protocol, [a.min(b), a.max(b)])).or_default() += volume,
             }
         }
         all
     }
 
-    /// Differences to what `tshark` found: those that a rule explains, by rule, and the others.
+    /// Differences to what `tshark` found: those that a rule explains, by rule, and the others. The rules:
     ///
-    /// Rule `transport_header_not_whole`: `tshark` takes ports from any four octets (if it then prints the packet depends on what
-    /// else it makes of it), the engine from whole headers only. The conversation may have more packets there, at most as many as
-    /// the engine has without ports between those addresses.
+    /// * `transport_header_not_whole`: `tshark` takes ports from any four octets (if it then prints the packet depends on what
+    ///   else it makes of it), the engine from whole headers only. The conversation may have more packets there, at most as many
+    ///   as the engine has without ports between those addresses.
+    /// * `udp_length_zero`: a length of zero means all that follows (RFC 2675 §4), and is what segmentation offload leaves over
+    ///   IPv4 too. There `tshark` shows the ports and does not count the packet; the engine does. The conversation must have
+    ///   exactly these packets and octets more here.
+    /// * `ip_options_malformed`: `tshark` gives up at an option that is shorter than its definition or longer than its header; the
+    ///   engine reads no options and goes on where the header's length says (RFC 791 §3.1, RFC 8200 §4.3 and §4.6). Between the
+    ///   addresses there must be exactly these packets and octets more here; nobody else has read their ports.
+    /// * `longer_than_tshark_says`: `tshark` shows at most 2^31 - 1 octets of a frame, the engine at most 2^31. Each such packet
+    ///   may have one octet more here.
     pub fn differences(&self, theirs: &Self) -> (BTreeMap<&'static str, u64>, Vec<String>) {
         let (mut rules, mut unexplained) = (BTreeMap::new(), Vec::new());
-        let keys: std::collections::BTreeSet<_> = self.whole.keys().chain(theirs.whole.keys()).collect();
+        let keys: BTreeSet<_> = self.whole.keys().chain(theirs.whole.keys()).collect();
         for key in keys {
-            let volume = |all: &Self| all.whole.get(key).copied().unwrap_or_default();
-            let (ours, theirs) = (volume(self), volume(theirs));
-            let (protocol, ends) = key;
-            let portless = self.portless.get(&(*protocol, [ends[0].0, ends[1].0])).copied().unwrap_or(0);
-            if ours == theirs {
+            let (here, there) = (self.volume(key), theirs.volume(key));
+            if here == there {
                 continue;
             }
-            if theirs.packets > ours.packets && theirs.packets - ours.packets <= portless {
-                *rules.entry("transport_header_not_whole").or_default() += 1;
-            } else {
-                unexplained.push(format!("{key:?}: {ours:?}, tshark has {theirs:?}"));
+            match self.rule(theirs, key) {
+                Some(rule) => *rules.entry(rule).or_default() += 1,
+                None => unexplained.push(format!("{key:?}: {here:?}, tshark has {there:?}")),
             }
         }
         (rules, unexplained)
+    }
+
+    /// The rule that explains a conversation's difference.
+    fn rule(&self, theirs: &Self, key: &Conversation) -> Option<&'static str> {
+        let (here, mut there) = (self.volume(key), theirs.volume(key));
+        let (shown, pair) = (&theirs.shown, pair(key));
+        if there.packets > here.packets {
+            let portless = self.portless.get(&pair).copied().unwrap_or_default();
+            return (there.packets - here.packets <= portless.packets).then_some("transport_header_not_whole");
+        }
+        if here.packets == there.packets {
+            let longest = shown.longest.get(key).copied().unwrap_or_default();
+            return (there.octets..=there.octets + longest).contains(&here.octets).then_some("longer_than_tshark_says");
+        }
+        if let Some(volume) = shown.options_malformed.get(&pair) {
+            let mut theirs = theirs.between(&pair);
+            theirs += *volume;
+            return (self.between(&pair) == theirs).then_some("ip_options_malformed");
+        }
+        there += *shown.length_zero.get(key)?;
+        (here == there).then_some("udp_length_zero")
+    }
+
+    fn volume(&self, key: &Conversation) -> Volume {
+        self.whole.get(key).copied().unwrap_or_default()
+    }
+
+    /// All that went between two addresses.
+    fn between(&self, addresses: &Pair) -> Volume {
+        let mut sum = self.portless.get(addresses).copied().unwrap_or_default();
+        self.whole.iter().filter(|(key, _)| pair(key) == *addresses).for_each(|(_, volume)| sum += *volume);
+        sum
     }
 }
 
@@ -173,17 +256,20 @@ impl Tshark {
         let mut tshark = Command::new("tshark");
         tshark.env("WIRESHARK_CONFIG_DIR", self.profile.path()).stderr(Stdio::null()).arg("-n").arg("-r").arg(capture);
         tshark.args(["-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE", "-o", "tcp.desegment_tcp_streams:FALSE"]);
+        tshark.args(["-o", "ip.tso_support:TRUE", "-o", "ipv6.tso_support:TRUE"]);
         tshark.args(["-d", "ip.proto==4,data", "-d", "ip.proto==41,data", "-z", "conv,tcp", "-z", "conv,udp"]);
-        tshark.args(["-T", "fields", "-E", "separator=|", "-E", "occurrence=f"]);
+        tshark.args(["-T", "fields", "-E", "separator=|", "-E", "occurrence=a"]);
         for field in FIELDS {
             tshark.args(["-e", field]);
         }
         let output = tshark.output().context("cannot run tshark")?;
-        let (mut all, mut printed, mut protocol) = (Conversations::default(), BTreeMap::new(), 0);
+        let (mut all, mut far, mut printed, mut protocol) = (Conversations::default(), BTreeMap::new(), BTreeMap::new(), 0);
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             let fields: Vec<_> = line.split('|').collect();
-            if fields.len() == FIELDS.len() {
-                all.frame(&fields)?;
+            if let Ok(fields) = fields.as_slice().try_into() {
+                if let Some((conversation, volume)) = all.frame(fields)? {
+                    *far.entry(conversation).or_insert_with(Volume::default) += volume;
+                }
             } else if line.starts_with("TCP Conv") {
                 protocol = TCP;
             } else if line.starts_with("UDP Conv") {
@@ -195,7 +281,7 @@ impl Tshark {
         }
         // A segment whose header is not whole has a stream, but is not in the table.
         for (conversation, (frames, octets, error)) in printed {
-            let volume = all.whole.get(&conversation).copied().unwrap_or_default();
+            let volume = far.get(&conversation).copied().unwrap_or_default();
             let agrees = frames < volume.packets || frames == volume.packets && octets.abs_diff(volume.octets) <= error;
             ensure!(agrees, "tshark prints {frames} frames, {octets} octets of {conversation:?} and has {volume:?}");
         }
@@ -204,20 +290,66 @@ impl Tshark {
 }
 
 impl Conversations {
-    /// Takes in one frame's [`FIELDS`].
-    fn frame(&mut self, fields: &[&str]) -> Result<()> {
+    /// Takes in one frame's [`FIELDS`]; gives the conversation that `tshark` prints it in.
+    fn frame(&mut self, fields: &[&str; FIELDS.len()]) -> Result<Option<(Conversation, Volume)>> {
+        let [link, octets, rest @ ..] = fields;
+        let [addresses @ .., tcp, udp, tcp_from, tcp_to, udp_from, udp_to, udp_length, next4, hop_next6, next6, fault] = rest;
+        // A record of another kind, such as pcapng's custom block, is no packet.
+        if link.is_empty() {
+            return Ok(None);
+        }
         self.frames += 1;
-        let &[octets, from4, to4, from6, to6, tcp, udp, tcp_from, tcp_to, udp_from, udp_to] = fields else { return Ok(()) };
-        let (protocol, from_port, to_port) = match (tcp, udp) {
-            ("", "") => return Ok(()),
-            (_, "") => (TCP, tcp_from, tcp_to),
-            _ => (UDP, udp_from, udp_to),
+        let addresses = Addresses::of(addresses);
+        let gave_up = OPTIONS_MALFORMED.iter().any(|fault_there| fault.starts_with(fault_there));
+        let (protocol, [from, to]) = match (*tcp, *udp, *udp_length) {
+            ("", "", "0") => (UDP, [udp_from, udp_to]),
+            ("", "", _) if gave_up && addresses.is_ok() => (last_of(&[next6, hop_next6, next4])?, [&"0"; 2]),
+            ("", "", _) => return Ok(None),
+            (_, "", _) => (TCP, [tcp_from, tcp_to]),
+            _ => (UDP, [udp_from, udp_to]),
         };
-        let (from, to) = if from4.is_empty() { (from6, to6) } else { (from4, to4) };
-        let ends = [(from.parse()?, from_port.parse()?), (to.parse()?, to_port.parse()?)];
-        self.add(protocol, ends, 1, octets.parse()?);
-        Ok(())
+        let (ports, addresses) = ([from.parse()?, to.parse()?], addresses?);
+        let key = |[from, to]: [IpAddr; 2]| conversation(protocol, [(from, ports[0]), (to, ports[1])]);
+        let header = key(addresses.of_header);
+        let volume = Volume { packets: 1, octets: octets.parse()? };
+        match (*tcp, *udp, *udp_length) {
+            ("", "", "0") => *self.shown.length_zero.entry(header).or_default() += volume,
+            ("", "", _) => *self.shown.options_malformed.entry(pair(&header)).or_default() += volume,
+            _ => {
+                *self.whole.entry(header).or_default() += volume;
+                *self.shown.longest.entry(header).or_default() += u64::from(volume.octets == TSHARK_OCTETS_MAX);
+                return Ok(Some((key(addresses.of_way), volume)));
+            }
+        }
+        Ok(None)
     }
+}
+
+/// Source and target of a packet.
+struct Addresses {
+    /// Those of the IP header.
+    of_header: [IpAddr; 2],
+    /// Those of the whole way: from a mobile node's home address (RFC 6275 §6.3), to the last address of IPv4's source route
+    /// (RFC 791 §3.1) or of IPv6's routing header (RFC 8200 §4.4, RFC 6275 §6.4).
+    of_way: [IpAddr; 2],
+}
+
+impl Addresses {
+    /// Of the address fields of [`FIELDS`].
+    fn of([from4, to4, from6, to6, hop, home, segments_left, route, care]: &[&str; 9]) -> Result<Self> {
+        let is_under_way = !matches!(*segments_left, "" | "0");
+        let end = if is_under_way { last_of(&[route, care, to6])? } else { last_of(&[to4, to6, hop])? };
+        Ok(Self {
+            of_header: [last_of(&[from4, from6])?, last_of(&[hop, to4, to6])?],
+            of_way: [last_of(&[home, from4, from6])?, end],
+        })
+    }
+}
+
+/// The last value of the first field that has any.
+fn last_of<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(fields: &[&str]) -> Result<T> {
+    let field = fields.iter().find(|field| !field.is_empty()).context("none of these fields in a packet")?;
+    Ok(field.rsplit(',').next().unwrap_or(field).parse()?)
 }
 
 /// A line of `-z conv`: ends, frames, octets and the unit they are rounded to.
@@ -238,4 +370,99 @@ fn printed_line(protocol: u8, line: &str) -> Option<(Conversation, u64, u64, u64
         _ => return None,
     };
     Some(((protocol, ends), frames.parse().ok()?, octets.parse::<u64>().ok()? * unit, unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: &str =
+        "frame.encap_type=1;frame.len=60;ip.src=10.0.0.1;ip.dst=10.0.0.2;udp.stream=0;udp.srcport=7;udp.dstport=9";
+
+    /// Takes in a frame of fields by name.
+    fn take(all: &mut Conversations, frame: &str) -> Result<Option<(Conversation, Volume)>> {
+        let named: BTreeMap<_, _> = frame.split(';').filter_map(|field| field.split_once('=')).collect();
+        all.frame(&FIELDS.map(|name| named.get(name).copied().unwrap_or_default()))
+    }
+
+    fn udp(from: &str, to: &str) -> Result<Conversation> {
+        Ok(conversation(UDP, [(from.parse()?, 7), (to.parse()?, 9)]))
+    }
+
+    /// What is made of frames when the engine has so many packets and octets of the one conversation.
+    #[track_caller]
+    fn check(frames: &[&str], packets: u64, octets: u64, expect: Option<&'static str>) -> Result<()> {
+        let (mut ours, mut theirs) = (Conversations::default(), Conversations::default());
+        ours.whole.insert(udp("10.0.0.1", "10.0.0.2")?, Volume { packets, octets });
+        for frame in frames {
+            take(&mut theirs, frame)?;
+        }
+        let (rules, unexplained) = ours.differences(&theirs);
+        assert_eq!(rules.keys().copied().collect::<Vec<_>>(), expect.as_slice(), "{packets} packets, {octets} octets");
+        assert_eq!(unexplained.len(), usize::from(expect.is_none()), "{unexplained:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn packets_that_are_shown_and_not_counted_explain_just_themselves() -> Result<()> {
+        let zero = PLAIN.replace("udp.stream=0", "udp.length=0");
+        let uncounted = PLAIN.replace("udp.stream=0", "udp.length=7");
+        let options =
+            "frame.encap_type=1;frame.len=60;ip.src=10.0.0.1;ip.dst=10.0.0.2;ip.proto=17;_ws.malformed=[Malformed Packet: IPv4]";
+        let elsewhere = options.replace("10.0.0.1", "10.0.0.3");
+        let tcp = options.replace("ip.proto=17", "ip.proto=6");
+        let transport = options.replace("IPv4]", "UDP]");
+        for (frame, rule) in [(zero.as_str(), "udp_length_zero"), (options, "ip_options_malformed")] {
+            check(&[PLAIN, frame], 2, 120, Some(rule))?;
+            check(&[frame], 1, 60, Some(rule))?;
+            check(&[PLAIN, frame], 2, 121, None)?;
+            check(&[PLAIN, frame], 3, 180, None)?;
+            check(&[PLAIN, frame, frame], 2, 120, None)?;
+        }
+        for frame in [&uncounted, &elsewhere, &tcp, &transport] {
+            check(&[PLAIN, frame], 2, 120, None)?;
+        }
+        check(&[PLAIN], 2, 120, None)
+    }
+
+    #[test]
+    fn only_the_longest_frames_may_be_longer_here() -> Result<()> {
+        let longest = PLAIN.replace("=60", "=2147483647");
+        check(&[&longest, PLAIN], 2, (1 << 31) + 60, Some("longer_than_tshark_says"))?;
+        check(&[&longest, PLAIN], 2, (1 << 31) + 61, None)?;
+        check(&[&longest, PLAIN], 2, (1 << 31) + 58, None)?;
+        check(&[&longest, PLAIN], 3, 1 << 31, None)?;
+        check(&[PLAIN], 1, 61, None)
+    }
+
+    #[test]
+    fn ends_are_those_of_the_header_and_printed_ones_those_of_the_whole_way() -> Result<()> {
+        let routed = PLAIN.replace("ip.dst=10.0.0.2", "ip.cur_rt=10.0.0.2;ip.dst=10.0.0.9");
+        let v6 = PLAIN.replace("ip.src=10.0.0.1;ip.dst=10.0.0.2", "ipv6.src=::1;ipv6.dst=::2");
+        let route = v6.clone() + ";ipv6.routing.src.addr=::8,::9";
+        for (frame, header, way) in [
+            (PLAIN, ["10.0.0.1", "10.0.0.2"], ["10.0.0.1", "10.0.0.2"]),
+            (&routed, ["10.0.0.1", "10.0.0.2"], ["10.0.0.1", "10.0.0.9"]),
+            (&(route.clone() + ";ipv6.routing.segleft=1"), ["::1", "::2"], ["::1", "::9"]),
+            (&(route + ";ipv6.routing.segleft=0"), ["::1", "::2"], ["::1", "::2"]),
+            (&(v6.clone() + ";ipv6.routing.segleft=1;ipv6.routing.mipv6.home_address=::9"), ["::1", "::2"], ["::1", "::9"]),
+            (&(v6 + ";ipv6.opt.mipv6.home_address=::9"), ["::1", "::2"], ["::9", "::2"]),
+        ] {
+            let mut all = Conversations::default();
+            let printed = take(&mut all, frame)?;
+            assert_eq!(all.whole.keys().collect::<Vec<_>>(), [&udp(header[0], header[1])?], "{frame}");
+            assert_eq!(printed, Some((udp(way[0], way[1])?, Volume { packets: 1, octets: 60 })), "{frame}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn records_that_are_no_packets_are_not_counted() -> Result<()> {
+        let mut all = Conversations::default();
+        for frame in ["frame.len=24", PLAIN, "frame.encap_type=1;frame.len=60"] {
+            take(&mut all, frame)?;
+        }
+        assert_eq!((all.frames, all.whole.len()), (2, 1));
+        Ok(())
+    }
 }

@@ -8,7 +8,7 @@
 //! * `refused_by_wireshark`: formats, versions and links that Wireshark does not read; nothing is compared.
 //! * `damaged_early`: Wireshark guesses between header layouts by the first records of a pcap; a file damaged within them may end
 //!   elsewhere there.
-//! * `transport_header_not_whole`: see [`Conversations::differences`].
+//! * Those of single conversations: see [`Conversations::differences`].
 
 use std::{
     collections::BTreeMap,

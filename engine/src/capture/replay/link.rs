@@ -50,7 +50,11 @@ fn loopback(octets: &[u8]) -> Result<Start, Discard> {
         2 => Ok(network(ETHERTYPE_IPV4, 4)),
         // AF_INET6 of Linux, of NetBSD and OpenBSD, of FreeBSD, and of macOS.
         10 | 24 | 28 | 30 => Ok(network(ETHERTYPE_IPV6, 4)),
-        _ => Err(Discard::NotIp),
+        // Old libpcap on Linux has zeros and an Ethertype here; others put Cisco HDLC here, which ends in an Ethertype too.
+        _ => match u16::from_be_bytes([field[2], field[3]]) {
+            ethertype @ ETHERTYPE_MIN.. => Ok(network(ethertype, 4)),
+            _ => Err(Discard::NotIp),
+        },
     }
 }
 
@@ -130,6 +134,8 @@ mod tests {
                 check(link_type, &[family, 0, 0, 0], at(0x86dd, 4, None));
                 check(link_type, &[0, 0, 0, family], at(0x86dd, 4, None));
             }
+            check(link_type, &[0, 0, 8, 0], at(0x0800, 4, None));
+            check(link_type, &[0x0f, 0, 0x86, 0xdd], at(0x86dd, 4, None));
             check(link_type, &[0, 0, 0, 7], Err(Discard::NotIp));
             check(link_type, &[2, 0, 0], Err(Discard::FrameTooShort));
         }
