@@ -101,9 +101,10 @@ def network_start(frame, packet):
         if len(octets) < 4:
             raise Discarded
         family = min(struct.unpack_from("<I", octets)[0], struct.unpack_from(">I", octets)[0])
-        if family != 2 and family not in (10, 24, 28, 30):
+        ethertype = struct.unpack_from(">H", octets, 2)[0]
+        if family not in (2, 10, 24, 28, 30) and ethertype < 0x0600:
             raise Discarded
-        return (IPV4 if family == 2 else IPV6), 4
+        return {2: IPV4, 10: IPV6, 24: IPV6, 28: IPV6, 30: IPV6}.get(family, ethertype), 4
     if link not in (113, 276):
         raise Discarded
     offset = 16 if link == 113 else 20
