@@ -29,7 +29,7 @@ use serde_json::Value;
 const PER_SET: usize = 3;
 /// Longest of them, in packets.
 const PACKETS_MAX: u64 = 20_000;
-/// Rows of a page and of a row group: so few that every file has several pages and row groups, and the last ones are not full.
+/// Rows of a page and of a row group: so few that larger files have several row groups of several pages, the last ones not full.
 const PAGE_ROWS: usize = 97;
 const ROW_GROUP_ROWS: usize = 1000;
 

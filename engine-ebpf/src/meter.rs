@@ -119,7 +119,7 @@ pub fn meter<const GROUPS: u32, F: Frame, S: Slots, K: Sink>(
     }
     add::packet::<GROUPS, F>(frame, packet, way, at, slot);
     if GROUPS & group::SAMPLES != 0 && slot.sample_left[way] != 0 && packet.payload_octets != 0 {
-        add::sample(frame, packet, way, at, settings, slot, core, sink);
+        add::sample(frame, packet, at, settings, slot, core, sink);
     }
 }
 

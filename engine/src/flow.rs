@@ -309,7 +309,7 @@ pub struct Flow {
 }
 
 /// Rows of one epoch, and the watermark they are complete up to.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct FlowBatch {
     rows: Vec<Flow>,
     order: Vec<u32>,

@@ -71,12 +71,12 @@ const PACKAGES: &[Package] = &[
     package("argus-server", "argus", &[Purpose::Peers], "the peer argus"),
 ];
 
-/// Python packages: Parquet read by other engines than the one that wrote it.
+/// Python packages, with the versions that the suites were written against: Parquet read by other engines than the one that wrote it.
 const PYTHON_PACKAGES: &[(&str, &str)] = &[
-    ("duckdb", "the SQL engine that analysts point at the lake"),
-    ("polars", "a second, independent Parquet reader"),
-    ("pyarrow", "a third; also reads statistics and metadata"),
-    ("pandas", "what notebooks use"),
+    ("duckdb==2.0.0", "the SQL engine that analysts point at the lake"),
+    ("polars==2.1.0", "a second, independent Parquet reader"),
+    ("pyarrow==26.0.1", "a third; also reads statistics and metadata"),
+    ("pandas==3.1.1", "what notebooks use"),
 ];
 
 /// The linker of BPF objects, built against the packaged LLVM.

@@ -79,8 +79,11 @@ pub trait Hook {
     /// A frame may have parts behind the linear one.
     const PARTS: bool;
 
-    /// Copies octets of the frame, at most as many as `into` has room for; whether they are all there.
-    fn load<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool;
+    /// Copies octets of the frame; whether they are all there.
+    ///
+    /// # Safety
+    /// `length` is at most `N`.
+    unsafe fn load<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool;
 }
 
 /// An XDP hook. `FRAGS`: the program takes frames of several buffers.
@@ -90,8 +93,8 @@ impl<const FRAGS: bool> Hook for Xdp<FRAGS> {
     const PARTS: bool = FRAGS;
 
     #[inline(always)]
-    fn load<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
-        // SAFETY: the helper checks the packet's bounds; `into` has room for `N`, and callers ask for at most that.
+    unsafe fn load<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
+        // SAFETY: the helper checks the packet's bounds; `into` has room for what the caller asks for.
         unsafe { bpf_xdp_load_bytes(self.0, offset, into.as_mut_ptr().cast(), length) == 0 }
     }
 }
@@ -103,7 +106,7 @@ impl Hook for Tcx {
     const PARTS: bool = true;
 
     #[inline(always)]
-    fn load<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
+    unsafe fn load<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
         // SAFETY: as for XDP.
         unsafe { bpf_skb_load_bytes(self.0.cast(), offset, into.as_mut_ptr().cast(), length) == 0 }
     }
@@ -177,7 +180,8 @@ impl<H: Hook> Frame for HookFrame<H> {
             return near;
         }
         let mut octets = [const { MaybeUninit::new(0) }; N];
-        let loaded = self.hook.load(offset, N as u32, &mut octets);
+        // SAFETY: it is as many octets as there is room for.
+        let loaded = unsafe { self.hook.load(offset, N as u32, &mut octets) };
         // SAFETY: every octet was initialised above, whatever the helper did.
         if loaded { Some(octets.map(|octet| unsafe { octet.assume_init() })) } else { None }
     }
@@ -209,6 +213,7 @@ impl<H: Hook> Frame for HookFrame<H> {
 
     #[inline(always)]
     fn copy<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
-        self.hook.load(offset, bounded::<N>(length), into)
+        // SAFETY: bounded by the room.
+        unsafe { self.hook.load(offset, bounded::<N>(length), into) }
     }
 }

@@ -334,7 +334,6 @@ fn opening<F: Frame>(frame: &F, packet: &Packet, since: u32, stack: &mut Stack) 
 pub fn sample<F: Frame, K: Sink>(
     frame: &F,
     packet: &Packet,
-    way: usize,
     at: u64,
     settings: &Settings,
     slot: &mut Delta,
@@ -344,6 +343,7 @@ pub fn sample<F: Frame, K: Sink>(
     if !settings.has(FLAG_SAMPLES) {
         return;
     }
+    let way = (packet.direction & 1) as usize;
     if slot.class == Class::Stream as u8 && opens_clinical(frame, packet.payload_offset) {
         slot.class = Class::Clinical as u8;
         slot.sample_left = [CLINICAL_BUDGET, CLINICAL_BUDGET];

@@ -164,7 +164,10 @@ proptest! {
         let scene = scene::scene(seed, Spread::One, true);
         let rings = meter::rings(&scene, Spread::One, seed, 5, SECOND);
         let content = |shards| -> Vec<(i64, Vec<Flow>)> {
-            batches(&rings, shards, seed + shards as u64).into_iter().map(|batch| (batch.watermark(), batch.rows().cloned().collect::<Vec<_>>())).collect()
+            batches(&rings, shards, seed + shards as u64)
+                .into_iter()
+                .map(|batch| (batch.watermark(), batch.rows().cloned().collect::<Vec<_>>()))
+                .collect()
         };
         let one = content(1);
         prop_assert_eq!(&one, &content(2));

@@ -3,7 +3,10 @@
 //!
 //! A value's Rust type decides the column's type, so that a table entry cannot say one thing and store another.
 
-use std::{hash::BuildHasher, sync::Arc};
+use std::{
+    hash::{BuildHasher, Hasher},
+    sync::Arc,
+};
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use hashbrown::HashTable;
@@ -45,28 +48,28 @@ pub enum Name {
 }
 
 impl Name {
-    /// Words that tell this name from others of its column.
-    fn words(&self) -> [u64; 2] {
+    /// What tells this name from others of its column.
+    fn key(&self) -> NameKey {
         let mac = |mac: &Mac| {
             let [a, b, c, d, e, f] = mac.0;
             u64::from_be_bytes([0, 0, a, b, c, d, e, f])
         };
         match self {
-            Self::Fixed(text) => [text.as_ptr() as u64, text.len() as u64],
+            Self::Fixed(text) => [0, text.as_ptr() as u64, text.len() as u64],
             Self::Shared(text) => {
                 let digest = Sha1::digest(text.as_bytes());
                 let word = |from: usize| digest[from..from + 8].iter().fold(0, |word, &octet| word << 8 | u64::from(octet));
-                [word(0), word(8)]
+                [1, word(0), word(8)]
             }
-            Self::Address(Address::Link(address)) => [1 << 48, address.as_ref().map_or(0, mac)],
-            Self::Address(Address::V4(ip)) => [4 << 48, u64::from(ip.to_bits())],
+            Self::Address(Address::Link(address)) => [2, u64::from(address.is_some()), address.as_ref().map_or(0, mac)],
+            Self::Address(Address::V4(ip)) => [4, 0, u64::from(ip.to_bits())],
             Self::Address(Address::V6(ip)) => {
                 let bits = ip.to_bits();
-                [(bits >> 64) as u64, bits as u64]
+                [6, (bits >> 64) as u64, bits as u64]
             }
-            Self::Mac(address) => [0, mac(address)],
-            Self::Options(options) => [0, *options],
-            Self::Point(index) => [0, u64::from(*index)],
+            Self::Mac(address) => [2, 1, mac(address)],
+            Self::Options(options) => [3, 0, *options],
+            Self::Point(index) => [5, 0, u64::from(*index)],
         }
     }
 
@@ -97,41 +100,58 @@ fn options_text(mut options: u64) -> String {
     kinds.join("-")
 }
 
+/// Kind of a name and two words.
+type NameKey = [u64; 3];
+
 /// The distinct strings of one column of one row group, numbered as they come.
 #[derive(Debug, Default)]
 pub struct Names {
-    index: HashTable<u32>,
-    keys: Vec<[u64; 2]>,
+    index: HashTable<(NameKey, u32)>,
+    /// Several keys may have one text: every capture file has an interface of its own that is called `if0`.
+    by_text: HashTable<u32>,
     texts: Vec<String>,
     seed: Option<u64>,
-    last: u32,
+    last: Option<(NameKey, u32)>,
 }
 
 impl Names {
     /// Number of `name`. The hash is seeded: addresses are chosen by whoever sends. Numbers do not depend on the seed.
     fn number(&mut self, name: &Name, points: &[ObservationPoint]) -> u32 {
-        let words = name.words();
-        if self.keys.get(self.last as usize) == Some(&words) {
-            return self.last;
+        let key = name.key();
+        if let Some((last, number)) = self.last
+            && last == key
+        {
+            return number;
         }
         let seed = *self.seed.get_or_insert_with(|| std::hash::RandomState::new().hash_one(0));
-        let hash = |&[a, b]: &[u64; 2]| {
+        let hash = |&[kind, a, b]: &NameKey| {
             let wide = u128::from(a ^ seed) * u128::from(b ^ seed.rotate_left(32) | 1);
-            let folded = (wide as u64) ^ ((wide >> 64) as u64) ^ b;
+            let folded = (wide as u64) ^ ((wide >> 64) as u64) ^ b ^ kind << 56;
             folded.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
         };
-        let keys = &self.keys;
-        self.last = match self.index.find(hash(&words), |&n| keys[n as usize] == words) {
-            Some(&number) => number,
+        let number = match self.index.find(hash(&key), |(known, _)| *known == key) {
+            Some(&(_, number)) => number,
             None => {
-                let number = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-                self.index.insert_unique(hash(&words), number, |&n| hash(&keys[n as usize]));
-                self.texts.push(name.text(points));
-                self.keys.push(words);
+                let number = self.number_of_text(name.text(points), seed);
+                self.index.insert_unique(hash(&key), (key, number), |(known, _)| hash(known));
                 number
             }
         };
-        self.last
+        self.last = Some((key, number));
+        number
+    }
+
+    /// Number of a text: equal texts have one.
+    fn number_of_text(&mut self, text: String, seed: u64) -> u32 {
+        let hash = |text: &str| hash_of(seed, text);
+        if let Some(&number) = self.by_text.find(hash(&text), |&number| self.texts[number as usize] == text) {
+            return number;
+        }
+        let number = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
+        let texts = &self.texts;
+        self.by_text.insert_unique(hash(&text), number, |&number| hash(&texts[number as usize]));
+        self.texts.push(text);
+        number
     }
 
     /// The texts by number.
@@ -152,10 +172,18 @@ impl Names {
 
     fn clear(&mut self) {
         self.index.clear();
-        self.keys.clear();
+        self.by_text.clear();
         self.texts.clear();
-        self.last = 0;
+        self.last = None;
     }
+}
+
+/// Seeded hash of a text.
+fn hash_of(seed: u64, text: &str) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write_u64(seed);
+    hasher.write(text.as_bytes());
+    hasher.finish()
 }
 
 /// What a column stores, with its values.

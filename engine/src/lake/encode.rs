@@ -7,7 +7,7 @@ use std::{
     io::{self, Write},
     num::NonZero,
     sync::{
-        LazyLock,
+        LazyLock, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -24,7 +24,7 @@ use parquet::{
 use super::{
     LakeSettings,
     chunk::{Bounds, Chunk, ChunkWriter, PageFacts, Press},
-    column::{Names, Values, Waiting},
+    column::{LIST_MAX, Names, Values, Waiting},
     layout::{self, Bits},
     presence::{Presence, level_block},
 };
@@ -91,11 +91,15 @@ const THREADS_MAX: usize = 4;
 
 /// Columns of one row group that threads take one by one. What a chunk holds does not depend on who made it.
 struct Job<'a> {
-    values: &'a [Values],
+    waiting: &'a Waiting,
     group_of: &'a [usize],
-    presences: Vec<Presence>,
+    order: Vec<u32>,
+    page_rows: usize,
+    /// By group, found by the thread that takes it or needs it first.
+    presences: Vec<OnceLock<Presence>>,
     columns: &'a [ColumnDescPtr],
-    next: AtomicUsize,
+    next_group: AtomicUsize,
+    next_column: AtomicUsize,
 }
 
 /// Writes the waiting rows, sorted, as one row group. Columns are encoded side by side, by as many threads as there are CPUs (each
@@ -108,14 +112,17 @@ pub fn write_row_group<W: Write + Send>(
     scratch: &mut Vec<Scratch>,
 ) -> Result<()> {
     let order = order(waiting, arrangement);
-    let job = Job {
-        values: &waiting.values,
-        group_of: &arrangement.group_of,
-        presences: Presence::of_groups(&waiting.present, &order, settings.page_rows),
-        columns: file.schema_descr().columns(),
-        next: AtomicUsize::new(0),
-    };
     let threads = threads(order.len());
+    let job = Job {
+        waiting,
+        group_of: &arrangement.group_of,
+        order,
+        page_rows: settings.page_rows,
+        presences: waiting.present.iter().map(|_| OnceLock::new()).collect(),
+        columns: file.schema_descr().columns(),
+        next_group: AtomicUsize::new(0),
+        next_column: AtomicUsize::new(0),
+    };
     while scratch.len() < threads {
         scratch.push(Scratch::new(settings.zstd_level)?);
     }
@@ -155,20 +162,30 @@ impl Job<'_> {
         Ok(made.into_iter().map(|(_, chunk)| chunk).collect())
     }
 
-    /// Encodes columns until none is left.
+    /// Finds presences, then encodes columns, until none is left.
     fn work(&self, scratch: &mut Scratch) -> Result<Vec<(usize, Chunk)>> {
+        while self.presence(self.next_group.fetch_add(1, Ordering::Relaxed)).is_some() {}
         let mut made = Vec::new();
         loop {
-            let column = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(values) = self.values.get(column) else { return Ok(made) };
-            made.push((column, self.chunk(column, values, scratch)?));
+            let column = self.next_column.fetch_add(1, Ordering::Relaxed);
+            let Some(values) = self.waiting.values.get(column) else { return Ok(made) };
+            let Some(presence) = self.presence(self.group_of[column]) else {
+                return Err(ParquetError::General("a column of no group".to_owned()));
+            };
+            made.push((column, self.chunk(column, values, presence, scratch)?));
         }
     }
 
-    fn chunk(&self, column: usize, values: &Values, scratch: &mut Scratch) -> Result<Chunk> {
+    /// Which rows of a group have values.
+    fn presence(&self, group: usize) -> Option<&Presence> {
+        let present = self.waiting.present.get(group)?;
+        Some(self.presences[group].get_or_init(|| Presence::of_group(present, &self.order, self.page_rows)))
+    }
+
+    fn chunk(&self, column: usize, values: &Values, presence: &Presence, scratch: &mut Scratch) -> Result<Chunk> {
         let Scratch { press, page, words, long_words, definition, repetition } = scratch;
         let writer = ChunkWriter::new(&self.columns[column], values.is_ordered(), press);
-        let flat = Flat { presence: &self.presences[self.group_of[column]], page, writer };
+        let flat = Flat { presence, page, writer };
         let split = Encoding::BYTE_STREAM_SPLIT;
         match values {
             Values::Flag(values) => flat.pages(Encoding::PLAIN, |places, out| flags(values, places, out)),
@@ -326,8 +343,11 @@ struct Lists<'a> {
     repetition: &'a mut Bits,
 }
 
+/// Levels of so many items are put together in one word.
+const _: () = assert!(LIST_MAX <= 8);
+
 impl Lists<'_> {
-    /// Lists of at most [`LIST_MAX`](super::column::LIST_MAX) items, each of `octets` octets.
+    /// Lists of at most [`LIST_MAX`] items, each of `octets` octets.
     fn pages<V: Copy, W: Copy + Into<u64>>(
         self,
         ends: &[u32],

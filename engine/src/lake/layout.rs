@@ -169,6 +169,8 @@ pub fn differences(values: &[i64], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn made(make: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -217,5 +219,123 @@ mod tests {
             bits.push(0b10, 9);
         }
         assert_eq!(made(|out| packed(&bits, 45, 1, out)), [6 << 1 | 1, 2, 4, 8, 16, 32, 0]);
+    }
+
+    /// Reads what this module writes, from the format's text alone.
+    struct Octets<'a>(&'a [u8]);
+
+    impl Octets<'_> {
+        fn take(&mut self, count: usize) -> &[u8] {
+            let (taken, rest) = self.0.split_at(count);
+            self.0 = rest;
+            taken
+        }
+
+        fn varint(&mut self) -> u64 {
+            let mut number = 0;
+            for shift in (0..64).step_by(7) {
+                let octet = self.take(1)[0];
+                number |= u64::from(octet & 0x7f) << shift;
+                if octet < 0x80 {
+                    break;
+                }
+            }
+            number
+        }
+
+        fn zigzag(&mut self) -> i64 {
+            let number = self.varint();
+            (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
+        }
+
+        fn packed(&mut self, count: usize, width: u32) -> Vec<u64> {
+            let octets = self.take((count * width as usize).div_ceil(8));
+            let bit = |at: usize| u64::from(octets[at / 8] >> (at % 8) & 1);
+            (0..count).map(|nth| (0..width as usize).fold(0, |value, i| value | bit(nth * width as usize + i) << i)).collect()
+        }
+
+        fn hybrid(&mut self, count: usize, width: u32) -> Vec<u32> {
+            let mut values = Vec::new();
+            while values.len() < count {
+                let header = self.varint();
+                let run = (header >> 1) as usize;
+                if header & 1 == 1 {
+                    values.extend(self.packed(run * 8, width).iter().map(|&value| value as u32));
+                } else {
+                    let mut value = [0; 4];
+                    value[..width.div_ceil(8) as usize].copy_from_slice(self.take(width.div_ceil(8) as usize));
+                    values.resize(values.len() + run, u32::from_le_bytes(value));
+                }
+            }
+            assert!(values.len() < count + 8);
+            values.truncate(count);
+            values
+        }
+
+        fn differences(&mut self) -> Vec<i64> {
+            let (block, miniblocks, count) = (self.varint() as usize, self.varint() as usize, self.varint() as usize);
+            let mut values = vec![self.zigzag()];
+            while values.len() < count {
+                let least = self.zigzag();
+                let widths = self.take(miniblocks).to_vec();
+                for width in widths {
+                    if values.len() < count {
+                        for above in self.packed(block / miniblocks, width.into()) {
+                            values.push(values[values.len() - 1].wrapping_add(least).wrapping_add(above.cast_signed()));
+                        }
+                    }
+                }
+            }
+            values.truncate(count);
+            values
+        }
+    }
+
+    /// Runs of equal values between others.
+    fn runs(greatest: u32) -> impl Strategy<Value = Vec<u32>> {
+        prop::collection::vec((0..=greatest, prop_oneof![4 => 1..3usize, 1 => 1..40usize]), 0..80)
+            .prop_map(|runs| runs.into_iter().flat_map(|(value, count)| std::iter::repeat_n(value, count)).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn hybrids_come_back(width in 0..=17u32, seed in runs(u32::MAX)) {
+            let values: Vec<u32> = seed.iter().map(|value| value & ((1 << width) - 1)).collect();
+            let octets = made(|out| hybrid(&values, width, out));
+            let mut read = Octets(&octets);
+            prop_assert_eq!(read.hybrid(values.len(), width), values);
+            prop_assert!(read.0.is_empty());
+        }
+
+        #[test]
+        fn differences_come_back(values in prop::collection::vec(prop_oneof![any::<i64>(), 0..9i64], 1..400)) {
+            let octets = made(|out| differences(&values, out));
+            let mut read = Octets(&octets);
+            prop_assert_eq!(read.differences(), values);
+            prop_assert!(read.0.is_empty());
+        }
+
+        #[test]
+        fn streams_come_back(values in prop::collection::vec((any::<u64>(), 0..64u32), 0..100)) {
+            let values: Vec<u64> = values.into_iter().map(|(bits, shift)| bits >> shift).collect();
+            let octets = made(|out| split(&values, 8, out));
+            let octet = |stream: usize, nth: usize| u64::from(octets[stream * values.len() + nth]);
+            for (nth, &value) in values.iter().enumerate() {
+                prop_assert_eq!((0..8).fold(0, |word, stream| word | octet(stream, nth) << (8 * stream)), value);
+            }
+        }
+
+        #[test]
+        fn bits_come_back(values in prop::collection::vec((any::<u32>(), 0..=32u32), 0..100)) {
+            let mut bits = Bits::default();
+            let mut expected = Vec::new();
+            for (value, count) in values {
+                let value = if count == 0 { 0 } else { value >> (32 - count) };
+                bits.push(value, count);
+                expected.extend((0..count).map(|bit| value >> bit & 1));
+            }
+            let octets = made(|out| packed(&bits, expected.len(), 1, out));
+            prop_assert_eq!(Octets(&octets).hybrid(expected.len(), 1), expected);
+        }
     }
 }

@@ -104,12 +104,9 @@ impl Presence {
         })
     }
 
-    /// For each group of columns which rows of it have values: `present`, empty when all do.
-    pub fn of_groups(present: &[Vec<bool>], order: &[u32], page_rows: usize) -> Vec<Self> {
-        let of = |present: &Vec<bool>| {
-            if present.is_empty() { Self::always(order, page_rows) } else { Self::of(present, order, page_rows) }
-        };
-        present.iter().map(of).collect()
+    /// Of a group of columns: which rows have values in them, nothing when all have.
+    pub fn of_group(present: &[bool], order: &[u32], page_rows: usize) -> Self {
+        if present.is_empty() { Self::always(order, page_rows) } else { Self::of(present, order, page_rows) }
     }
 }
 

@@ -362,6 +362,7 @@ impl Writer {
             rotate_rows: settings.rotate_rows.max(1),
             rotate_secs: settings.rotate_secs.max(1),
             row_group_rows: settings.row_group_rows.max(1),
+            page_rows: settings.page_rows.max(1),
             ..settings.clone()
         };
         Ok(Self {

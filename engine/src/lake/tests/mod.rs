@@ -1,6 +1,7 @@
 //! Tests of the lake: what goes in comes out under the right name, files are whole, named after their content and cut alike.
 
 mod files;
+mod pages;
 mod vector;
 
 use std::{
