@@ -1,6 +1,6 @@
 //! Pages into a column chunk in memory: compression, headers, bounds, and the indexes that let readers skip pages.
 
-use std::{cmp::Ordering, io};
+use std::io;
 
 use bytes::Bytes;
 use parquet::{
@@ -13,98 +13,91 @@ use parquet::{
     errors::{ParquetError, Result},
     file::{
         metadata::{ColumnChunkMetaData, ColumnIndexBuilder, OffsetIndexBuilder, PageEncodingStats},
-        statistics::{Statistics, ValueStatistics},
+        statistics::Statistics,
         writer::{SerializedPageWriter, TrackedWrite},
     },
     schema::types::ColumnDescPtr,
 };
 use zstd::{bulk::Compressor, zstd_safe::compress_bound};
 
-/// Least and greatest value of a page or chunk.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Bounds {
-    /// Flags.
-    Flag(bool, bool),
-    /// Unsigned integers of 8, 16 and 32 bits.
-    Unsigned(u32, u32),
-    /// Signed integers of 64 bits, and times.
-    Signed(i64, i64),
-    /// Real numbers, none of which is NaN.
-    Real(f64, f64),
-    /// Strings, by octet.
-    Text(String, String),
+/// A value that bounds others.
+#[derive(Clone, Debug, PartialEq, PartialOrd)]
+pub enum Bound {
+    /// A flag.
+    Flag(bool),
+    /// An unsigned integer of 8, 16 or 32 bits.
+    Unsigned(u32),
+    /// A signed integer of 64 bits, or a time.
+    Signed(i64),
+    /// A real number, not NaN.
+    Real(f64),
+    /// A string, by octet.
+    Text(String),
 }
 
-fn join<T: PartialOrd>((least, greatest): (T, T), (other_least, other_greatest): (T, T)) -> (T, T) {
-    (if other_least < least { other_least } else { least }, if other_greatest > greatest { other_greatest } else { greatest })
+impl Bound {
+    /// As it stands in the column index: PLAIN, strings without their length.
+    fn octets(&self) -> Vec<u8> {
+        match self {
+            Self::Flag(flag) => vec![u8::from(*flag)],
+            Self::Unsigned(number) => number.to_le_bytes().to_vec(),
+            Self::Signed(number) => number.to_le_bytes().to_vec(),
+            Self::Real(number) => number.to_le_bytes().to_vec(),
+            Self::Text(text) => text.as_bytes().to_vec(),
+        }
+    }
+}
+
+/// Least and greatest value of a page or chunk. Bounds of one column are of one kind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bounds {
+    least: Bound,
+    greatest: Bound,
 }
 
 impl Bounds {
-    /// What bounds both. Bounds of one column are of one kind.
-    fn join(self, other: Self) -> Self {
-        use Bounds::{Flag, Real, Signed, Text, Unsigned};
-        match (self, other) {
-            (Flag(a, b), Flag(c, d)) => Flag(a & c, b | d),
-            (Unsigned(a, b), Unsigned(c, d)) => Unsigned(a.min(c), b.max(d)),
-            (Signed(a, b), Signed(c, d)) => Signed(a.min(c), b.max(d)),
-            (Real(a, b), Real(c, d)) => Real(a.min(c), b.max(d)),
-            (Text(a, b), Text(c, d)) => {
-                let (least, greatest) = join((a, b), (c, d));
-                Text(least, greatest)
-            }
-            (bounds, _) => bounds,
-        }
+    /// From the least and the greatest value.
+    pub fn new<T>((least, greatest): (T, T), bound: impl Fn(T) -> Bound) -> Self {
+        Self { least: bound(least), greatest: bound(greatest) }
     }
 
-    /// Both as they stand in the column index: PLAIN, strings without their length. A zero bounds zeros of either sign.
-    fn octets(&self) -> [Vec<u8>; 2] {
-        match self {
-            Self::Flag(a, b) => [a, b].map(|flag| vec![u8::from(*flag)]),
-            Self::Unsigned(a, b) => [a, b].map(|number| number.to_le_bytes().to_vec()),
-            Self::Signed(a, b) => [a, b].map(|number| number.to_le_bytes().to_vec()),
-            Self::Real(a, b) => signed_zeros(*a, *b).map(|number| number.to_le_bytes().to_vec()),
-            Self::Text(a, b) => [a, b].map(|text| text.as_bytes().to_vec()),
-        }
+    /// Of real numbers. A zero bounds zeros of either sign, as the format wants it.
+    pub fn real(least: f64, greatest: f64) -> Self {
+        let zero = |number: f64, zero: f64| if number == 0.0 { zero } else { number };
+        Self::new((zero(least, -0.0), zero(greatest, 0.0)), Bound::Real)
     }
 
-    fn statistics(&self, nulls: u64) -> Statistics {
-        let nulls = Some(nulls);
-        match self {
-            Self::Flag(a, b) => Statistics::boolean(Some(*a), Some(*b), None, nulls, false),
-            Self::Unsigned(a, b) => Statistics::int32(Some(a.cast_signed()), Some(b.cast_signed()), None, nulls, false),
-            Self::Signed(a, b) => Statistics::int64(Some(*a), Some(*b), None, nulls, false),
-            Self::Real(a, b) => {
-                let [a, b] = signed_zeros(*a, *b);
-                Statistics::double(Some(a), Some(b), None, nulls, false)
-            }
-            Self::Text(a, b) => {
-                let text = |text: &String| Some(ByteArray::from(text.as_bytes().to_vec()));
-                Statistics::ByteArray(ValueStatistics::new(text(a), text(b), None, nulls, false))
-            }
+    /// Widens the bounds to those of more values.
+    fn widen(&mut self, more: &Self) {
+        if more.least < self.least {
+            self.least = more.least.clone();
+        }
+        if more.greatest > self.greatest {
+            self.greatest = more.greatest.clone();
         }
     }
 
     /// Neither bound is before that of the page before.
     fn follow(&self, before: &Self) -> bool {
-        use Bounds::{Flag, Real, Signed, Text, Unsigned};
-        fn later<T: PartialOrd>(now: (&T, &T), before: (&T, &T)) -> bool {
-            let ordered = |a: &T, b: &T| a.partial_cmp(b).is_some_and(Ordering::is_ge);
-            ordered(now.0, before.0) && ordered(now.1, before.1)
-        }
-        match (self, before) {
-            (Flag(a, b), Flag(c, d)) => later((a, b), (c, d)),
-            (Unsigned(a, b), Unsigned(c, d)) => later((a, b), (c, d)),
-            (Signed(a, b), Signed(c, d)) => later((a, b), (c, d)),
-            (Real(a, b), Real(c, d)) => later((a, b), (c, d)),
-            (Text(a, b), Text(c, d)) => later((a, b), (c, d)),
-            _ => false,
-        }
+        self.least >= before.least && self.greatest >= before.greatest
     }
-}
 
-/// The format's rule for bounds that are zero.
-fn signed_zeros(least: f64, greatest: f64) -> [f64; 2] {
-    [if least == 0.0 { -0.0 } else { least }, if greatest == 0.0 { 0.0 } else { greatest }]
+    fn statistics(&self, nulls: u64) -> Option<Statistics> {
+        let nulls = Some(nulls);
+        Some(match (&self.least, &self.greatest) {
+            (Bound::Flag(a), Bound::Flag(b)) => Statistics::boolean(Some(*a), Some(*b), None, nulls, false),
+            (Bound::Unsigned(a), Bound::Unsigned(b)) => {
+                Statistics::int32(Some(a.cast_signed()), Some(b.cast_signed()), None, nulls, false)
+            }
+            (Bound::Signed(a), Bound::Signed(b)) => Statistics::int64(Some(*a), Some(*b), None, nulls, false),
+            (Bound::Real(a), Bound::Real(b)) => Statistics::double(Some(*a), Some(*b), None, nulls, false),
+            (Bound::Text(a), Bound::Text(b)) => {
+                let text = |text: &str| Some(ByteArray::from(text.as_bytes().to_vec()));
+                Statistics::byte_array(text(a), text(b), None, nulls, false)
+            }
+            _ => return None,
+        })
+    }
 }
 
 /// What a data page says of itself.
@@ -229,13 +222,9 @@ impl<'a> ChunkWriter<'a> {
         let Some(columns) = &mut self.columns else { return };
         match bounds {
             Some(bounds) => {
-                let [least, greatest] = bounds.octets();
-                columns.append(false, least, greatest, nulls as i64);
+                columns.append(false, bounds.least.octets(), bounds.greatest.octets(), nulls as i64);
                 self.ascending &= self.before.as_ref().is_none_or(|before| bounds.follow(before));
-                self.bounds = Some(match self.bounds.take() {
-                    Some(known) => known.join(bounds.clone()),
-                    None => bounds.clone(),
-                });
+                self.bounds.get_or_insert_with(|| bounds.clone()).widen(&bounds);
                 self.before = Some(bounds);
             }
             None if empty => columns.append(true, Vec::new(), Vec::new(), nulls as i64),
@@ -273,11 +262,11 @@ impl<'a> ChunkWriter<'a> {
             .set_dictionary_page_offset(self.dictionary_at);
         let mut column_index = None;
         if let Some(mut columns) = self.columns {
-            let statistics = match &self.bounds {
-                Some(bounds) => bounds.statistics(self.nulls as u64),
-                None => no_bounds(self.column.physical_type(), self.nulls as u64)?,
-            };
-            metadata = metadata.set_statistics(statistics);
+            let nulls = self.nulls as u64;
+            metadata = metadata.set_statistics(match self.bounds.and_then(|bounds| bounds.statistics(nulls)) {
+                Some(statistics) => statistics,
+                None => no_bounds(self.column.physical_type(), nulls)?,
+            });
             columns.set_boundary_order(if self.ascending { BoundaryOrder::ASCENDING } else { BoundaryOrder::UNORDERED });
             column_index = if columns.valid() { Some(columns.build()?) } else { None };
         }
@@ -301,7 +290,7 @@ fn no_bounds(physical: Type, nulls: u64) -> Result<Statistics> {
         Type::INT32 => Statistics::int32(None, None, None, nulls, false),
         Type::INT64 => Statistics::int64(None, None, None, nulls, false),
         Type::DOUBLE => Statistics::double(None, None, None, nulls, false),
-        Type::BYTE_ARRAY => Statistics::ByteArray(ValueStatistics::new(None, None, None, nulls, false)),
+        Type::BYTE_ARRAY => Statistics::byte_array(None, None, None, nulls, false),
         other => return Err(ParquetError::General(format!("no column is stored as {other}"))),
     })
 }

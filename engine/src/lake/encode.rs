@@ -23,7 +23,7 @@ use parquet::{
 
 use super::{
     LakeSettings,
-    chunk::{Bounds, Chunk, ChunkWriter, PageFacts, Press},
+    chunk::{Bound, Bounds, Chunk, ChunkWriter, PageFacts, Press},
     column::{LIST_MAX, Names, Values, Waiting},
     layout::{self, Bits},
     presence::{Presence, level_block},
@@ -264,7 +264,7 @@ impl Flat<'_> {
             met.fill(false);
             indices.iter().for_each(|&index| met[index as usize] = true);
             let texts = || dictionary.iter().zip(&met).filter_map(|(text, met)| met.then_some(*text));
-            Some(Bounds::Text(texts().min()?.to_owned(), texts().max()?.to_owned()))
+            Some(Bounds::new((texts().min()?, texts().max()?), |text| Bound::Text(text.to_owned())))
         })
     }
 }
@@ -287,22 +287,19 @@ fn extremes<T: Copy + PartialOrd>(mut values: impl Iterator<Item = T>) -> Option
 fn flags(values: &[bool], places: &[u32], out: &mut Vec<u8>) -> Option<Bounds> {
     let at = || places.iter().map(|&place| values[place as usize]);
     layout::flags(at(), places.len(), out);
-    let (least, greatest) = extremes(at())?;
-    Some(Bounds::Flag(least, greatest))
+    Some(Bounds::new(extremes(at())?, Bound::Flag))
 }
 
 fn unsigned<V: Copy + Into<u32>>(values: &[V], places: &[u32], words: &mut Vec<u32>, out: &mut Vec<u8>) -> Option<Bounds> {
     gather(values, places, words, V::into);
     layout::split(words, 4, out);
-    let (least, greatest) = extremes(words.iter().copied())?;
-    Some(Bounds::Unsigned(least, greatest))
+    Some(Bounds::new(extremes(words.iter().copied())?, Bound::Unsigned))
 }
 
 fn signed(values: &[i64], places: &[u32], words: &mut Vec<u64>, out: &mut Vec<u8>) -> Option<Bounds> {
     gather(values, places, words, i64::cast_unsigned);
     layout::split(words, 8, out);
-    let (least, greatest) = extremes(words.iter().map(|word| word.cast_signed()))?;
-    Some(Bounds::Signed(least, greatest))
+    Some(Bounds::new(extremes(words.iter().map(|word| word.cast_signed()))?, Bound::Signed))
 }
 
 /// NaN has no place in an order.
@@ -311,14 +308,13 @@ fn real(values: &[f64], places: &[u32], words: &mut Vec<u64>, out: &mut Vec<u8>)
     layout::split(words, 8, out);
     let numbers = words.iter().map(|&word| f64::from_bits(word));
     let (least, greatest) = extremes(numbers.filter(|number| !number.is_nan()))?;
-    Some(Bounds::Real(least, greatest))
+    Some(Bounds::real(least, greatest))
 }
 
 fn times(values: &[i64], places: &[u32], out: &mut Vec<u8>) -> Option<Bounds> {
     let times: Vec<i64> = places.iter().map(|&place| values[place as usize]).collect();
     layout::differences(&times, out);
-    let (least, greatest) = extremes(times.into_iter())?;
-    Some(Bounds::Signed(least, greatest))
+    Some(Bounds::new(extremes(times.into_iter())?, Bound::Signed))
 }
 
 /// Texts of one length: the lengths, then `1:` and base64 for every id. Digests have no bounds worth saying.
