@@ -222,11 +222,7 @@ fn meter(file: &Path, outlets: Outlets) -> Result<Counted> {
     let mut counted = Counted::default();
     while let Some(frame) = replay.next_frame()? {
         counted.packets += 1;
-        let slice = Slice::new(frame.octets, frame.wire_octets);
-        match link::start(frame.link_type, frame.octets) {
-            Ok(start) => meter.frame(frame.at, &slice, start, frame.interface).map_err(gone)?,
-            Err(reason) => meter.discard(frame.at, &slice, reason).map_err(gone)?,
-        }
+        meter.frame(&frame).map_err(gone)?;
     }
     meter.finish().map_err(gone)?;
     counted.cpu.insert("capture", cpu_seconds());
@@ -256,17 +252,11 @@ fn biflows(from: &Receiver<Message>, empty: &Sender<Vec<Delta>>, epochs: &Sender
     });
     let mut count = 0;
     for message in from {
-        let epoch = match message {
-            Message::Deltas { ring, deltas } => {
-                count += deltas.len() as u64;
-                table.deltas(ring, &deltas);
-                let _ = empty.try_send(deltas);
-                None
-            }
-            Message::Mark(mark) => table.mark(mark),
-            Message::ClockStep => Some(table.clock_step()),
-            Message::Close { ring } => table.close(ring),
-        };
+        let epoch = table.message(&message);
+        if let Message::Deltas { deltas, .. } = message {
+            count += deltas.len() as u64;
+            let _ = empty.try_send(deltas);
+        }
         if let Some(epoch) = epoch {
             let _ = epochs.send(epoch);
         }

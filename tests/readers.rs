@@ -14,13 +14,13 @@ use auscult::{
     capture::{
         native::{DropSamples, NativeMeter},
         outlets::{Batches, Outlets},
-        replay::{Replay, link},
+        replay::Replay,
     },
     config::Config,
     flow::ObservationPoint,
     lake::{LakeSettings, Totals, Writer},
 };
-use auscult_ebpf::{frame::Slice, settings::Settings};
+use auscult_ebpf::settings::Settings;
 use crossbeam::channel::{never, unbounded};
 use harness::replay::{Replayed, manifest, spread};
 use serde_json::Value;
@@ -79,12 +79,7 @@ fn with_small_pages(inputs: &[PathBuf], data: &Path) -> Result<Totals> {
         let mut replay = Replay::open(std::slice::from_ref(input))?;
         // What is behind a fault is not of interest here.
         while let Ok(Some(frame)) = replay.next_frame() {
-            let octets = Slice::new(frame.octets, frame.wire_octets);
-            let metered = match link::start(frame.link_type, frame.octets) {
-                Ok(start) => meter.frame(frame.at, &octets, start, frame.interface),
-                Err(reason) => meter.discard(frame.at, &octets, reason),
-            };
-            metered.ok().context("the meter's channel is closed")?;
+            meter.frame(&frame).ok().context("the meter's channel is closed")?;
         }
         meter.finish().ok().context("the meter's channel is closed")?;
         write(&mut writer, messages.try_iter(), replay.interfaces())?;
@@ -105,16 +100,7 @@ fn write(writer: &mut Writer, messages: impl Iterator<Item = Message>, points: &
         seed: 1,
     });
     for message in messages {
-        let epoch = match message {
-            Message::Deltas { ring, deltas } => {
-                table.deltas(ring, &deltas);
-                None
-            }
-            Message::Mark(mark) => table.mark(mark),
-            Message::ClockStep => Some(table.clock_step()),
-            Message::Close { ring } => table.close(ring),
-        };
-        epoch.into_iter().for_each(|epoch| merge.push(0, epoch));
+        table.message(&message).into_iter().for_each(|epoch| merge.push(0, epoch));
         while let Some(batch) = merge.next_batch() {
             writer.flows(&batch, points)?;
         }

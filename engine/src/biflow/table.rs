@@ -18,7 +18,7 @@ use super::{
     wheel::Wheel,
 };
 use crate::{
-    batch::{Ring, RingMark},
+    batch::{Message, Ring, RingMark},
     flow::{Flow, FlowEndReason},
 };
 
@@ -92,6 +92,19 @@ impl Table {
             era: 0,
             finished: Vec::new(),
             statistics: Statistics::default(),
+        }
+    }
+
+    /// Takes what capture sends; an epoch when it completes one.
+    pub fn message(&mut self, message: &Message) -> Option<Epoch> {
+        match message {
+            Message::Deltas { ring, deltas } => {
+                self.deltas(*ring, deltas);
+                None
+            }
+            Message::Mark(mark) => self.mark(*mark),
+            Message::ClockStep => Some(self.clock_step()),
+            Message::Close { ring } => self.close(*ring),
         }
     }
 

@@ -5,7 +5,7 @@
 //! metered at the predecessor's time, and one stamped more than [`STEP_NANOS`] earlier is a clock step, which closes all flows.
 
 use auscult_ebpf::{
-    discard::Lost,
+    discard::{Discard, Lost},
     frame::{Frame, Slice},
     limit::{SAMPLE_LARGE, TICK_SHIFT},
     meter::{self, FlowCache, Sets, Sink, group},
@@ -14,8 +14,13 @@ use auscult_ebpf::{
     settings::{FLAG_VLAN_IN_KEY, Settings},
 };
 
-use super::outlets::{Batches, Gone};
+use super::{
+    outlets::{Batches, Gone},
+    replay::{RawFrame, link},
+};
 use crate::ledger::{Count, LedgerAtMark};
+
+const LINKTYPE_ETHERNET: u32 = 1;
 
 /// Frames stamped up to this much before their predecessor are late; beyond it, the capture's clock was set back.
 pub const STEP_NANOS: u64 = 5_000_000_000;
@@ -144,14 +149,15 @@ impl NativeMeter {
         self.clock_steps
     }
 
-    /// Meters an Ethernet frame, or one that starts at `start`; `interface` is its observation point.
+    /// Meters a frame, or counts one that no parser can start on.
     #[inline(always)]
-    pub fn frame(&mut self, at: u64, frame: &Slice<'_>, start: Start, interface: u32) -> Result<(), Gone> {
-        let at = self.advance(at)?;
+    pub fn frame(&mut self, raw: &RawFrame<'_>) -> Result<(), Gone> {
+        let at = self.advance(raw.at)?;
+        let frame = &Slice::new(raw.octets, raw.wire_octets);
         meter::seen(frame, &self.settings, &mut self.core.counters);
-        match parse::parse(frame, start, self.settings.has(FLAG_VLAN_IN_KEY), &mut self.packet) {
+        match self.parse(raw, frame) {
             Ok(()) => {
-                self.packet.observation_point = interface;
+                self.packet.observation_point = raw.interface;
                 self.meter(frame, at);
             }
             Err(reason) => meter::discarded(frame, reason, &mut self.core.counters),
@@ -159,12 +165,11 @@ impl NativeMeter {
         if self.sink.gone { Err(Gone) } else { Ok(()) }
     }
 
-    /// Counts a frame that no parser can start on.
-    pub fn discard(&mut self, at: u64, frame: &Slice<'_>, reason: auscult_ebpf::discard::Discard) -> Result<(), Gone> {
-        self.advance(at)?;
-        meter::seen(frame, &self.settings, &mut self.core.counters);
-        meter::discarded(frame, reason, &mut self.core.counters);
-        Ok(())
+    #[inline(always)]
+    fn parse(&mut self, raw: &RawFrame<'_>, frame: &Slice<'_>) -> Result<(), Discard> {
+        // Nearly all frames are, and need no look at their link header first.
+        let start = if raw.link_type == LINKTYPE_ETHERNET { Start::Ethernet } else { link::start(raw.link_type, raw.octets)? };
+        parse::parse(frame, start, self.settings.has(FLAG_VLAN_IN_KEY), &mut self.packet)
     }
 
     #[inline(always)]

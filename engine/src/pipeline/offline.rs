@@ -7,14 +7,14 @@ use std::{
     time::Duration,
 };
 
-use auscult_ebpf::{frame::Slice, parse::Start, settings::Settings};
+use auscult_ebpf::settings::Settings;
 
 use super::{Finished, Outcome, PipelineError, ReplayRequest, Stages, Watched, meter_settings};
 use crate::{
     capture::{
         native::{DropSamples, NativeMeter},
         outlets::{Batches, Gone},
-        replay::{Pace, RawFrame, Replay, ReplayError, link},
+        replay::{Pace, Replay, ReplayError},
     },
     config::Config,
     progress::Progress,
@@ -27,7 +27,6 @@ use crate::{
     telemetry::{Telemetry, metric::Metric},
 };
 
-const LINKTYPE_ETHERNET: u32 = 1;
 /// Frames between two looks at the stop token and updates of progress.
 const FRAMES_PER_LOOK: u64 = 8192;
 /// Longest nap of a paced replay, so that a signal is heard.
@@ -112,7 +111,7 @@ impl Reading {
                 nap(pace.wait(frame.at), shutdown);
             }
             let interface = frame.interface as usize;
-            meter_frame(meter, &frame)?;
+            meter.frame(&frame)?;
             frames += 1;
             if interface >= met {
                 // Before the next frame can push a delta with this interface out: rows need its name.
@@ -153,17 +152,6 @@ impl Reading {
         let stopped = read.err().map(|Gone| PipelineError::Died("biflow".to_owned()));
         let error = finished.error.or(stopped).or_else(|| first.map(|first| PipelineError::Inputs { first, others }));
         Outcome { summary, error }
-    }
-}
-
-fn meter_frame(meter: &mut NativeMeter, raw: &RawFrame<'_>) -> Result<(), Gone> {
-    let frame = Slice::new(raw.octets, raw.wire_octets);
-    if raw.link_type == LINKTYPE_ETHERNET {
-        return meter.frame(raw.at, &frame, Start::Ethernet, raw.interface);
-    }
-    match link::start(raw.link_type, raw.octets) {
-        Ok(start) => meter.frame(raw.at, &frame, start, raw.interface),
-        Err(reason) => meter.discard(raw.at, &frame, reason),
     }
 }
 

@@ -36,18 +36,12 @@ impl Shard {
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let epoch = match message {
-                Message::Deltas { ring, mut deltas } => {
-                    self.table.deltas(ring, &deltas);
-                    deltas.clear();
-                    // A full way back means that capture has enough empty batches.
-                    drop(self.give_back.try_send(deltas));
-                    None
-                }
-                Message::Mark(mark) => self.table.mark(mark),
-                Message::ClockStep => Some(self.table.clock_step()),
-                Message::Close { ring } => self.table.close(ring),
-            };
+            let epoch = self.table.message(&message);
+            if let Message::Deltas { mut deltas, .. } = message {
+                deltas.clear();
+                // A full way back means that capture has enough empty batches.
+                drop(self.give_back.try_send(deltas));
+            }
             if let Some(epoch) = epoch {
                 let told = ToStore::Epoch { shard: self.number, epoch, statistics: self.table.statistics() };
                 if self.to.send(told).is_err() {

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use auscult::{
     batch::Message,
-    biflow::{BiflowSettings, Epoch, Table},
+    biflow::{BiflowSettings, Table},
     capture::{
         native::{DropSamples, NativeMeter},
         outlets::{Batches, Outlets},
-        replay::{limit::WIRE_OCTETS_MAX, link},
+        replay::{RawFrame, limit::WIRE_OCTETS_MAX, link},
     },
     ledger::{Count, Ledger, LedgerAtMark},
 };
@@ -364,13 +364,9 @@ fn native(settings: &Settings, at: u64, mut from: Octets<'_>) {
         let step = Step::read(&mut from);
         at = if step.step & 0x80 != 0 { at.saturating_sub(step.nanos()) } else { at.saturating_add(step.nanos()) };
         at = at.min(i64::MAX as u64);
-        let frame = Slice::new(step.octets, step.wire_octets);
-        seen.add(Count { packets: 1, octets: u64::from(frame.wire_octets()) });
-        let done = match link::start(step.link_type, step.octets) {
-            Ok(start) => native.frame(at, &frame, start, interface & 3),
-            Err(reason) => native.discard(at, &frame, reason),
-        };
-        assert_eq!(done, Ok(()));
+        let Step { link_type, octets, wire_octets, .. } = step;
+        seen.add(Count { packets: 1, octets: wire_octets.into() });
+        assert_eq!(native.frame(&RawFrame { at, octets, wire_octets, link_type, interface: interface & 3 }), Ok(()));
     }
     let last = native.finish();
     let balanced = |at_mark: &LedgerAtMark| at_mark.ledger.imbalance() == (0, 0);
@@ -392,16 +388,7 @@ fn rows(messages: impl Iterator<Item = Message>) -> Count {
     });
     let mut sum = Count::default();
     for message in messages {
-        let epoch: Option<Epoch> = match message {
-            Message::Deltas { ring, deltas } => {
-                table.deltas(ring, &deltas);
-                None
-            }
-            Message::Mark(mark) => table.mark(mark),
-            Message::ClockStep => Some(table.clock_step()),
-            Message::Close { ring } => table.close(ring),
-        };
-        for row in epoch.into_iter().flat_map(|epoch| epoch.rows) {
+        for row in table.message(&message).into_iter().flat_map(|epoch| epoch.rows) {
             assert!(row.start <= row.end, "{row:?}");
             for side in row.side.0 {
                 assert!(side.packets == 0 || side.first <= side.last && side.size_min <= side.size_max, "{row:?}");
