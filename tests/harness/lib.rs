@@ -4,6 +4,7 @@ pub mod capinfos;
 pub mod compare;
 pub mod conversations;
 pub mod fuzz;
+pub mod golden;
 pub mod kernel;
 pub mod meter;
 pub mod random;
@@ -13,6 +14,7 @@ pub mod rows;
 pub mod stage;
 pub mod tap;
 pub mod traffic;
+pub mod tunnel;
 
 use std::path::PathBuf;
 
