@@ -18,6 +18,8 @@ use harness::{
     tunnel::VXLAN_BEFORE,
 };
 
+/// Names a folder where the captures of golden frames are to be kept.
+const KEPT: &str = "AUSCULT_GOLDEN";
 /// Differences printed.
 const SHOWN: usize = 40;
 /// Per frame: what it is, what is wrong with it, checksums, innermost addresses and ports, identifiers.
@@ -49,7 +51,8 @@ const FIELDS: [&str; 24] = [
 ];
 
 fn capture(folder: &Path, cases: &[Case]) -> Result<PathBuf> {
-    let path = folder.join("golden.pcap");
+    let folder = std::env::var_os(KEPT).map_or_else(|| folder.to_owned(), PathBuf::from);
+    let path = folder.join(format!("golden-{}.pcap", cases.len()));
     golden::write_pcap(cases, BufWriter::new(File::create(&path)?))?;
     Ok(path)
 }
@@ -167,6 +170,7 @@ fn dissected(case: &Case, way: usize, fields: &BTreeMap<&str, &str>) -> Result<(
     let protocols: Vec<_> = fields["frame.protocols"].split(':').collect();
     let network = protocols.iter().rfind(|name| matches!(**name, "ip" | "ipv6" | "arp")).copied().unwrap_or_default();
     let transport = protocols.iter().rfind(|name| matches!(**name, "tcp" | "udp")).copied().unwrap_or_default();
+    ensure!(!network.is_empty(), "no packet");
     let mut ends = match network {
         "arp" => ["arp.src.hw_mac", "arp.dst.hw_mac"].map(last),
         name => ["src", "dst"].map(|end| last(&format!("{name}.{end}"))),

@@ -240,6 +240,8 @@ impl Kind {
             (Self::Teredo | Self::TeredoOrigin, ethertype) => ethertype == ETHERTYPE_IPV6,
             (_, ETHERTYPE_IPV4 | ETHERTYPE_IPV6) => true,
             (Self::Gre | Self::GreFull, ethertype) => ethertype == crate::tunnel::ETHERTYPE_MPLS,
+            // A frame that nothing announces is known by few ethertypes.
+            (Self::PseudowireBare, ethertype) => ethertype == ETHERTYPE_ARP,
             _ => self.carries_frames(),
         }
     }

@@ -301,6 +301,12 @@ fn not_opened(sheet: &mut Sheet) {
         let row = plan.of_layer(0, &built, stop);
         sheet.add(name.into(), framed(built.octets), &row);
     }
+    let number = sheet.number();
+    let layers = vec![Kind::PseudowireBare.layer(None, 0, number), Kind::Mpls.layer(None, 1, number)];
+    let plan = Plan::new(number, layers, Content::Tcp);
+    let built = plan.build(0);
+    let row = plan.of_layer(0, &built, "complete");
+    sheet.add("a pseudowire's frame of MPLS, which nothing announces".into(), framed(built.octets), &row);
     // GRE that carries MPLS that is not opened: GRE's own packet is innermost.
     let number = sheet.number();
     let layers = vec![Kind::Gre.layer(Some(Family::V4), 0, number), Kind::Mpls.layer(None, 1, number)];
@@ -440,7 +446,8 @@ fn ends_inside(sheet: &mut Sheet) {
     };
     for outer in Family::ALL {
         for (kind, header) in [(Kind::Gre, 4), (Kind::GreFull, 16), (Kind::GreBridge, 8), (Kind::Erspan2, 16), (Kind::Erspan3Full, 28)] {
-            for octets in [0, 1, 3, header - 1] {
+            // Over IPv6 a length of zero is none.
+            for octets in [usize::from(outer == Family::V6), 2, 3, header - 1] {
                 ended(kind, outer, octets, "tunnel_truncated");
             }
         }
