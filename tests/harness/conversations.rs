@@ -27,7 +27,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// What stays on.
-const PROTOCOLS: [&str; 36] = [
+const PROTOCOLS: [&str; 37] = [
     "ah",
     "data",
     "erspan",

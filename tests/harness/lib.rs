@@ -7,6 +7,7 @@ pub mod fuzz;
 pub mod golden;
 pub mod kernel;
 pub mod meter;
+pub mod nesting;
 pub mod random;
 pub mod reference;
 pub mod replay;
@@ -15,6 +16,7 @@ pub mod stage;
 pub mod tap;
 pub mod traffic;
 pub mod tunnel;
+pub mod underlay;
 
 use std::path::PathBuf;
 

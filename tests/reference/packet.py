@@ -207,10 +207,7 @@ def opened(frame, packet):
     try:
         found = carried(octets, packet)
     except Cut as cut:
-        if not packet.first_fragment:
-            packet.stop = cut.stop
-        else:
-            packet.stop = FRAGMENTED
+        packet.stop = cut.stop
         return None
     if found is None:
         return None
