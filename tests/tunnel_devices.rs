@@ -88,8 +88,7 @@ fn metered(talk: impl FnOnce(&Underlay) -> Result<Vec<Expected>> + Send) -> Resu
     let differences: Vec<_> = expected.iter().flat_map(|expected| expected.check(&of_live)).collect();
     ensure!(differences.is_empty(), "{}", differences.join("\n"));
 
-    let frames: Vec<_> =
-        (1..).zip(frames).map(|(n, octets)| SceneFrame { at_nanos: n * 1_000_000, octets, port: 0 }).collect();
+    let frames: Vec<_> = (1..).zip(frames).map(|(n, octets)| SceneFrame { at_nanos: n * 1_000_000, octets, port: 0 }).collect();
     stage::write_pcapng(&capture, lab.taps(), &frames, |_| 0)?;
     stage::closes(&stage::replay(&config, std::slice::from_ref(&capture), &again, None)?, &again)?;
     let replayed = stage::rows(&again)?;
@@ -200,10 +199,20 @@ const DEVICES: [Device; 19] = [
     device("erspan2", "erspan seq key 12 local L remote R erspan_ver 1 erspan 123", false, "erspan2", 12),
     device("erspan3", "erspan seq key 13 local L remote R erspan_ver 2 erspan_dir ingress erspan_hwid 17", false, "erspan3", 13),
     device("erspan2six", "ip6erspan seq key 14 local L remote R erspan_ver 1 erspan 124", true, "erspan2", 14),
-    device("erspan3six", "ip6erspan seq key 15 local L remote R erspan_ver 2 erspan_dir egress erspan_hwid 3", true, "erspan3", 15),
+    device(
+        "erspan3six",
+        "ip6erspan seq key 15 local L remote R erspan_ver 2 erspan_dir egress erspan_hwid 3",
+        true,
+        "erspan3",
+        15,
+    ),
     Device { id: None, inside: &[false], ..device("ipip", "ipip local L remote R", false, "ipip", 0) },
     Device { id: None, inside: &[true], ..device("sit", "sit local L remote R", false, "6in4", 0) },
-    Device { id: None, inside: &[false], ..device("ip4in6", "ip6tnl mode ipip6 local L remote R encaplimit none", true, "4in6", 0) },
+    Device {
+        id: None,
+        inside: &[false],
+        ..device("ip4in6", "ip6tnl mode ipip6 local L remote R encaplimit none", true, "4in6", 0)
+    },
     Device { id: None, inside: &[true], ..device("ip6in6", "ip6tnl mode ip6ip6 local L remote R", true, "6in6", 0) },
 ];
 
@@ -247,7 +256,13 @@ fn devices(underlay: &Underlay) -> Result<Vec<Expected>> {
             let ends = inner(net, is_v6);
             underlay.talk(ends).with_context(|| format!("{} to {}", device.name, ends[1]))?;
             let kind = device.kinds[usize::from(is_v6)];
-            expected.push(Expected { name: device.name.into(), ends, kind, outer: Some(both_ways(outer(device.over_v6))), id: device.id });
+            expected.push(Expected {
+                name: device.name.into(),
+                ends,
+                kind,
+                outer: Some(both_ways(outer(device.over_v6))),
+                id: device.id,
+            });
         }
     }
     println!("devices that this kernel does not make: {missing:?}");
@@ -270,7 +285,7 @@ fn segment_routes(underlay: &Underlay) -> Result<Vec<Expected>> {
             let path = format!("/proc/sys/net/ipv6/conf/{scope}/seg6_enabled");
             underlay.host(end).run(|| std::fs::write(&path, "1"))?.with_context(|| format!("no segment routing: {path}"))?;
         }
-        for (is_v6, action) in [(false, "End.DX4 nh4 0.0.0.0"), (true, "End.DX6 nh6 ::")] {
+        for (is_v6, action) in [(false, "End.DX4 nh4 0.0.0.0"), (true, "End.DT6 table 255")] {
             let [own, peer] = [end, 1 - end].map(|end| inner(net, is_v6)[end]);
             let length = if is_v6 { 128 } else { 32 };
             // One segment each: the peer takes out what is addressed to it.

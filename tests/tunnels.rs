@@ -173,7 +173,10 @@ fn dissected(case: &Case, way: usize, fields: &BTreeMap<&str, &str>) -> Result<(
     let Some(layers) = &case.layers else {
         // ERSPAN III of a packet and not a frame is octets to it.
         let named = ["erspan:data", "erspan.ft"];
-        ensure!(fields["frame.protocols"].ends_with(named[0]) && fields[named[1]].split(',').any(|kind| kind == "2"), "no packet");
+        ensure!(
+            fields["frame.protocols"].ends_with(named[0]) && fields[named[1]].split(',').any(|kind| kind == "2"),
+            "no packet"
+        );
         return Ok(());
     };
     let last = |name: &str| fields[name].rsplit(',').next().unwrap_or_default().to_owned();
@@ -190,7 +193,8 @@ fn dissected(case: &Case, way: usize, fields: &BTreeMap<&str, &str>) -> Result<(
         "arp" => ["arp.src.hw_mac", "arp.dst.hw_mac"].map(last),
         name => ["src", "dst"].map(|end| last(&format!("{name}.{end}"))),
     };
-    let mut ports = ["srcport", "dstport"].map(|port| if network == "arp" { "null".to_owned() } else { last(&format!("{transport}.{port}")) });
+    let mut ports = ["srcport", "dstport"]
+        .map(|port| if network == "arp" { "null".to_owned() } else { last(&format!("{transport}.{port}")) });
     if way == 1 {
         ends.reverse();
         ports.reverse();

@@ -72,14 +72,16 @@ const ENCAPSULATIONS_MAX: usize = 2;
 const SHIMS: [&str; 6] = ["geneve", "gre", "mpls", "pppoes", "teredo", "vxlan"];
 /// Ports at which `tshark` opens tunnels and the engine does not: GRE in UDP (RFC 8086), VXLAN GPE, MPLS in UDP (RFC 7510).
 const OTHER_TUNNELS: [u16; 3] = [4754, 4790, 6635];
-/// Per frame: link (of packets only), octets, protocols, whether fragments follow, addresses, addresses further on the way, streams,
+/// Per frame: link (of packets only), octets, protocols, whether fragments follow, what is not opened, addresses, addresses further on the way, streams,
 /// ports, what went wrong.
-const FIELDS: [&str; 25] = [
+const FIELDS: [&str; 27] = [
     "frame.encap_type",
     "frame.len",
     "frame.protocols",
     "ip.flags.mf",
     "ipv6.fraghdr.more",
+    "geneve.flags.oam",
+    "teredo.auth",
     "ip.src",
     "ip.dst",
     "ipv6.src",
@@ -335,7 +337,7 @@ impl Conversations {
 
     /// Takes in one packet's [`FIELDS`] if it is the metered one of its frame; gives the conversation that `tshark` prints it in.
     fn packet(&mut self, fields: &[&str; FIELDS.len()], metered: bool) -> Result<Option<(Conversation, Volume)>> {
-        let [_, octets, _, _, _, rest @ ..] = fields;
+        let [_, octets, _, _, _, _, _, rest @ ..] = fields;
         let [addresses @ .., tcp, udp, tcp_from, tcp_to, udp_from, udp_to, udp_length, next4, hop_next6, next6, fault] = rest;
         let addresses = Addresses::of(addresses);
         let gave_up = OPTIONS_MALFORMED.iter().any(|fault_there| fault.starts_with(fault_there));
@@ -371,7 +373,9 @@ struct Packets<'a> {
     /// The one that the engine meters, if it is one with addresses: the innermost, but
     /// * behind [`ENCAPSULATIONS_MAX`] encapsulations, none is opened;
     /// * none is opened in the first fragment of a packet;
-    /// * PPP is opened in PPPoE only;
+    /// * PPP is opened in PPPoE only, IPv4's authentication header (RFC 4302) and bare frames in IP (RFC 8986) never;
+    /// * VXLAN and GENEVE are what goes to their port (RFC 7348 §5, RFC 8926 §3.3), not what comes from it;
+    /// * GENEVE's control packets and Teredo's authentication (RFC 4380 §5.1.1), which is of its own messages, are not opened;
     /// * an IP header that is not whole is none, and what it is in is a packet of its own, or a frame without addresses.
     metered: Option<usize>,
 }
@@ -399,9 +403,12 @@ impl<'a> Packets<'a> {
             let shims = self.shims(place.clone());
             let has_next = i + 1 < self.places.len();
             let encapsulations = if has_next { shims.max(1) } else { shims };
-            let fragments_follow = own[3..5].iter().any(|flag| !matches!(*flag, "" | "0" | "False"));
-            let is_foreign = inside.contains(&"ppp") && !inside.contains(&"pppoes");
-            if fragments_follow || is_foreign || opened + encapsulations > ENCAPSULATIONS_MAX {
+            let has = |name: &str| inside.contains(&name);
+            let is_odd = own[3..7].iter().any(|flag| !matches!(*flag, "" | "0" | "False"));
+            let towards = FIELDS.iter().position(|name| *name == "udp.dstport").map_or("", |at| own[at]);
+            let is_answer = has("vxlan") && towards != "4789" || has("geneve") && towards != "6081";
+            let is_foreign = has("ppp") && !has("pppoes") || has("eth") && shims == 0 || inside.starts_with(&["ip", "ah"]);
+            if is_odd || is_foreign || is_answer || opened + encapsulations > ENCAPSULATIONS_MAX {
                 return Some(i);
             }
             opened += encapsulations;
@@ -411,8 +418,8 @@ impl<'a> Packets<'a> {
                 return frame.is_none_or(|at| at + 1 == inside.len()).then_some(i);
             }
             let next = self.fields(fields, &self.places[i + 1]);
-            if Addresses::of(next[5..14].try_into().ok()?).is_err() {
-                return (!inside.contains(&"eth")).then_some(i);
+            if Addresses::of(next[7..16].try_into().ok()?).is_err() {
+                return (!has("eth")).then_some(i);
             }
         }
         None
@@ -448,6 +455,7 @@ impl<'a> Packets<'a> {
 /// Whether a field of `owner`, which may be a part of a header, is one of the header `name`.
 fn is_of(name: &str, owner: &str) -> bool {
     let header = match owner {
+        "geneve.flags" => "geneve",
         "ip.flags" => "ip",
         "ipv6.opt.mipv6" => "ipv6.dstopts",
         "ipv6.routing.src" | "ipv6.routing.mipv6" => "ipv6.routing",
@@ -590,29 +598,42 @@ mod tests {
     #[test]
     fn of_a_frame_with_tunnels_one_packet_is_metered_and_all_are_printed() -> Result<()> {
         // Ends of the outer, the next and the innermost datagram are ::1 and ::2, ::3 and ::4, ::5 and ::6.
-        let fields = "frame.encap_type=1;frame.len=60;udp.srcport=7,7,7;udp.dstport=9,9,9";
         let three = "ipv6.src=::1,::3,::5;ipv6.dst=::2,::4,::6;udp.stream=0,1,2";
         let two = "ipv6.src=::1,::3;ipv6.dst=::2,::4;udp.stream=0,1";
         let one = "ipv6.src=::1;ipv6.dst=::2;udp.stream=0";
         let (outer, next, innermost) = (Some(("::1", "::2")), Some(("::3", "::4")), Some(("::5", "::6")));
-        for (path, values, metered, printed) in [
-            ("ipv6:udp:vxlan:eth:ethertype:ipv6:udp:geneve:ipv6:udp", three, innermost, 3),
-            ("mpls:ipv6:udp:vxlan:eth:ethertype:ipv6:udp:geneve:ipv6:udp", three, next, 3),
-            ("ipv6:udp:vxlan:eth:ethertype:ipv6:udp:vxlan:eth:ethertype:mpls:ipv6:udp", three, next, 3),
-            ("ipv6:udp:geneve:ipv6:udp:ppp:ipv6:udp", three, next, 3),
-            ("ipv6:udp:ipv6:ipv6:udp", "ipv6.src=::1,::8,::3;ipv6.dst=::2,::9,::4;udp.stream=0,1", next, 2),
-            ("ipv6:udp:vxlan:eth:ethertype:ipv6:udp:vxlan:eth", two, next, 2),
-            ("ipv6:udp:vxlan:eth:ethertype:data", one, None, 1),
-            ("ipv6:udp:vxlan:eth", one, outer, 1),
-            ("ipv6:udp:vxlan:eth:ethertype:ipv6", one, None, 1),
-            ("ipv6:udp:geneve:ipv6", one, outer, 1),
-            ("ipv6:ipv6.fraghdr:udp:vxlan:eth:ethertype:ipv6:udp", &format!("{two};ipv6.fraghdr.more=True"), outer, 2),
-            ("ipv6:udp:vxlan:eth:ethertype:ipv6:ipv6.fraghdr:udp", &format!("{two};ipv6.fraghdr.more=1"), next, 2),
+        let [vxlan, geneve] = ["vxlan:eth:ethertype:ipv6:udp", "geneve:ipv6:udp"];
+        for (path, values, ports, metered, printed) in [
+            (&format!("ipv6:udp:{vxlan}:{geneve}"), three, "4789,6081,9", innermost, 3),
+            (&format!("mpls:ipv6:udp:{vxlan}:{geneve}"), three, "4789,6081,9", next, 3),
+            (&format!("ipv6:udp:{vxlan}:vxlan:eth:ethertype:mpls:ipv6:udp"), three, "4789,4789,9", next, 3),
+            (&format!("ipv6:udp:{geneve}:ppp:ipv6:udp"), three, "6081,9,9", next, 3),
+            (&format!("ipv6:udp:{geneve}"), two, "9,9", outer, 2),
+            (&format!("ipv6:udp:{geneve}"), &format!("{two};geneve.flags.oam=1"), "6081,9", outer, 2),
+            (&"ipv6:udp:eth:ethertype:ipv6:udp".into(), two, "4789,9", outer, 2),
+            (&"ipv6:udp:ipv6:ipv6:udp".into(), "ipv6.src=::1,::8,::3;ipv6.dst=::2,::9,::4;udp.stream=0,1", "9,9", next, 2),
+            (&format!("ipv6:udp:{vxlan}:vxlan:eth"), two, "4789,4789", next, 2),
+            (&"ipv6:udp:vxlan:eth:ethertype:data".into(), one, "4789", None, 1),
+            (&"ipv6:udp:vxlan:eth".into(), one, "4789", outer, 1),
+            (&"ipv6:udp:vxlan:eth:ethertype:ipv6".into(), one, "4789", None, 1),
+            (&"ipv6:udp:geneve:ipv6".into(), one, "6081", outer, 1),
+            (&format!("ipv6:ipv6.fraghdr:udp:{vxlan}"), &format!("{two};ipv6.fraghdr.more=True"), "4789,9", outer, 2),
+            (
+                &"ipv6:udp:vxlan:eth:ethertype:ipv6:ipv6.fraghdr:udp".into(),
+                &format!("{two};ipv6.fraghdr.more=1"),
+                "4789,9",
+                next,
+                2,
+            ),
         ] {
             let mut all = Conversations::default();
-            let shown = take(&mut all, &format!("{fields};frame.protocols=eth:ethertype:{path};{values}"))?;
-            let expected: Vec<_> = metered.map(|(from, to)| udp(from, to)).into_iter().collect::<Result<_>>()?;
-            assert_eq!(all.whole.keys().copied().collect::<Vec<_>>(), expected, "{path}");
+            let sources = ports.split(',').map(|_| "7").collect::<Vec<_>>().join(",");
+            let fields = format!("frame.encap_type=1;frame.len=60;udp.srcport={sources};udp.dstport={ports};{values}");
+            let shown = take(&mut all, &format!("{fields};frame.protocols=eth:ethertype:{path}"))?;
+            let mut found: Vec<_> = all.whole.keys().flat_map(|(_, ends)| ends.map(|(address, _)| address.to_string())).collect();
+            found.sort();
+            let expected: Vec<_> = metered.into_iter().flat_map(|(from, to)| [from, to]).collect();
+            assert_eq!(found, expected, "{path}, {ports}");
             assert_eq!(shown.len(), printed, "{path}");
         }
         Ok(())

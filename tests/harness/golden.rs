@@ -206,9 +206,13 @@ impl Kind {
         let session = number & 0x3ff;
         match self {
             Self::Mpls => Shim::Mpls { labels: vec![16 + u32::from(number)], control_word: false },
-            Self::MplsDeep => Shim::Mpls { labels: (0..8).map(|i| 0xf_0000 + u32::from(number) + i).collect(), control_word: false },
+            Self::MplsDeep => {
+                Shim::Mpls { labels: (0..8).map(|i| 0xf_0000 + u32::from(number) + i).collect(), control_word: false }
+            }
             Self::Pseudowire => Shim::Mpls { labels: vec![500, PSEUDOWIRE_LABELS[0] + u32::from(number)], control_word: true },
-            Self::PseudowireBare => Shim::Mpls { labels: vec![501, PSEUDOWIRE_LABELS[1] + u32::from(number)], control_word: false },
+            Self::PseudowireBare => {
+                Shim::Mpls { labels: vec![501, PSEUDOWIRE_LABELS[1] + u32::from(number)], control_word: false }
+            }
             Self::Pppoe => Shim::Pppoe(0x1000 + number),
             Self::Ip => Shim::Ip,
             Self::Gre => Shim::Gre { checksum: false, key: None, sequence: false },

@@ -82,7 +82,8 @@ fn any(r: &mut Random, mut layer: Layer) -> Layer {
     }
     if let Some(link) = &mut layer.link {
         let tags = if r.once_in(3) { r.index(5) } else { 0 };
-        link.tags = (0..tags).map(|_| Tag { protocol: r.of(&[0x8100, 0x88a8, 0x9100]), control: (r.draw() as u16) & 0xf003 }).collect();
+        link.tags =
+            (0..tags).map(|_| Tag { protocol: r.of(&[0x8100, 0x88a8, 0x9100]), control: (r.draw() as u16) & 0xf003 }).collect();
     }
     if r.once_in(12) {
         layer.mtu = 68 + r.index(500);

@@ -29,8 +29,7 @@ pub const ENDS: [&str; 2] = ["near", "far"];
 /// The two ends' addresses on the link.
 pub const IPV4: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2)];
 /// See [`IPV4`].
-pub const IPV6: [Ipv6Addr; 2] =
-    [Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 2)];
+pub const IPV6: [Ipv6Addr; 2] = [Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 2)];
 /// Echo requests of one conversation.
 pub const ECHOES: u16 = 4;
 /// Octets of data in each.
@@ -76,6 +75,7 @@ impl Underlay {
             let features = "tx off rx off sg off tso off gso off gro off rxvlan off txvlan off";
             tool("ip", &format!("netns exec {host} ethtool -K {device} {features}"))?;
             underlay.enable_ipv6(end, device)?;
+            underlay.enable_ipv6(end, "lo")?;
             ip(&format!("-n {host} addr add {}/24 dev {device}", IPV4[end]))?;
             ip(&format!("-n {host} addr add {}/64 dev {device} nodad", IPV6[end]))?;
             ip(&format!("-n {host} link set {device} up"))?;
@@ -195,7 +195,8 @@ fn tool(name: &str, arguments: &str) -> Result<()> {
 
 /// Sends echo requests one after the other and waits for each answer.
 fn echo(ends: [IpAddr; 2]) -> Result<()> {
-    let (family, protocol) = if ends[0].is_ipv4() { (libc::AF_INET, libc::IPPROTO_ICMP) } else { (libc::AF_INET6, libc::IPPROTO_ICMPV6) };
+    let (family, protocol) =
+        if ends[0].is_ipv4() { (libc::AF_INET, libc::IPPROTO_ICMP) } else { (libc::AF_INET6, libc::IPPROTO_ICMPV6) };
     // SAFETY: no memory is passed.
     let raw = unsafe { libc::socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
     ensure!(raw >= 0, "raw socket: {}", io::Error::last_os_error());
@@ -275,7 +276,8 @@ struct End {
 impl End {
     fn carry(mut self, done: &AtomicBool) -> Result<()> {
         // What the other end puts in front of a packet, link header and all.
-        let empty = if self.layer.link.is_some() { Inside::Frame(Vec::new()) } else { Inside::Packet(ETHERTYPE_IPV6, Vec::new()) };
+        let empty =
+            if self.layer.link.is_some() { Inside::Frame(Vec::new()) } else { Inside::Packet(ETHERTYPE_IPV6, Vec::new()) };
         let Inside::Packet(ethertype, header) = self.layer.wrap(&empty, 1 - self.way) else { bail!("a frame in no packet") };
         let mut buffer = [0; 4096];
         while !done.load(Ordering::Relaxed) {

@@ -61,16 +61,26 @@ impl Plan {
         };
         let payload = octets - ip_octets(pair) - if ports.is_some() { 8 } else { 0 };
         let side = Side { octets, payload, hops: Some(OUTER_HOPS), class: Some(OUTER_CLASS) };
-        Row { pair: Some(pair), ports, protocol: Some(protocol), ethertype: pair.ethertype(), link, sides: vec![side], tunnels, stop }
+        Row {
+            pair: Some(pair),
+            ports,
+            protocol: Some(protocol),
+            ethertype: pair.ethertype(),
+            link,
+            sides: vec![side],
+            tunnels,
+            stop,
+        }
     }
 
     /// The row of the frame inside of the one layer, of whose packet nothing can be said.
     fn of_frame_inside(&self, stop: &'static str) -> Row {
         let link = self.innermost_link().clone();
-        let (ethertype, tags) = link.tags.first().filter(|_| stop == "vlan_truncated").map_or_else(
-            || (self.content.ethertype(), 0),
-            |tag| (tag.protocol, 4 * link.tags.len()),
-        );
+        let (ethertype, tags) = link
+            .tags
+            .first()
+            .filter(|_| stop == "vlan_truncated")
+            .map_or_else(|| (self.content.ethertype(), 0), |tag| (tag.protocol, 4 * link.tags.len()));
         let link = Link { tags: if tags > 0 { Vec::new() } else { link.tags.clone() }, ..link };
         of_link(link, ethertype, self.content.octets(0) + tags, self.tunnels(1), stop)
     }
@@ -294,7 +304,9 @@ fn not_opened(sheet: &mut Sheet) {
             sheet.add(format!("{name}, over {outer:?}"), framed(built.octets), &row);
         }
     }
-    for (name, stop, count) in [("a stack of nine labels", "mpls_labels_too_many", 9), ("a stack of fifty", "mpls_labels_too_many", 50)] {
+    for (name, stop, count) in
+        [("a stack of nine labels", "mpls_labels_too_many", 9), ("a stack of fifty", "mpls_labels_too_many", 50)]
+    {
         let mut plan = sheet.plan(Kind::Mpls, None, Content::Tcp);
         plan.layers[0].shim = Shim::Mpls { labels: vec![99; count], control_word: false };
         let built = plan.build(0);
@@ -335,8 +347,16 @@ fn not_opened_of_udp(sheet: &mut Sheet) {
         let octets = frame::ethernet(&link, pair.ethertype(), &packet);
         let (ports, protocol) = (Some(ports), Some(protocol));
         let sides = vec![side];
-        let row =
-            Row { pair: Some(pair), ports, protocol, ethertype: pair.ethertype(), link, sides, tunnels: Vec::new(), stop: "complete" };
+        let row = Row {
+            pair: Some(pair),
+            ports,
+            protocol,
+            ethertype: pair.ethertype(),
+            link,
+            sides,
+            tunnels: Vec::new(),
+            stop: "complete",
+        };
         sheet.add(name.into(), framed(octets), &row);
     };
     let (pair, inner) = (Family::V4.hosts(1, 1), link(1, 1, Vec::new()));
@@ -445,7 +465,9 @@ fn ends_inside(sheet: &mut Sheet) {
         sheet.add(format!("{kind:?} whose packet over {outer:?} ends after {shim_octets} octets"), framed(built.octets), &row);
     };
     for outer in Family::ALL {
-        for (kind, header) in [(Kind::Gre, 4), (Kind::GreFull, 16), (Kind::GreBridge, 8), (Kind::Erspan2, 16), (Kind::Erspan3Full, 28)] {
+        for (kind, header) in
+            [(Kind::Gre, 4), (Kind::GreFull, 16), (Kind::GreBridge, 8), (Kind::Erspan2, 16), (Kind::Erspan3Full, 28)]
+        {
             // Over IPv6 a length of zero is none.
             for octets in [usize::from(outer == Family::V6), 2, 3, header - 1] {
                 ended(kind, outer, octets, "tunnel_truncated");
@@ -526,7 +548,12 @@ fn trains(sheet: &mut Sheet) {
             ] {
                 expect.insert(format!("forward_{column}"), json!(value));
             }
-            sheet.cases.push(Case { name: format!("{kind:?} and plain, tunnel first: {tunnel_first}"), frames, expect, layers: None });
+            sheet.cases.push(Case {
+                name: format!("{kind:?} and plain, tunnel first: {tunnel_first}"),
+                frames,
+                expect,
+                layers: None,
+            });
         }
     }
 }
