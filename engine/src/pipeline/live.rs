@@ -7,17 +7,17 @@ use std::{
 };
 
 use super::{
-    DemoRequest, Outcome, PipelineError, ReplayRequest, Stages, Watched, books::PointCounters, meter_settings, random_words,
-    replay,
+    DemoRequest, Intake, Outcome, PipelineError, ReplayRequest, Stages, Watched, books::PointCounters, meter_settings, replay,
 };
 use crate::{
     capture::{
-        live::{self, Hook, HookChoice, Live, LiveReport, LiveSettings, OBJECT, TapSettings},
+        live::{self, Hook, HookChoice, Live, LiveReport, LiveSettings, OBJECT, Origin, TapSettings},
         native::DropSamples,
     },
     config::{self, Config},
     flow::ObservationPoint,
     lab::{self, Lab, LabError, Namespace, Pace, Player},
+    limit::FLUSH_SLACK_SECS,
     progress::Progress,
     scene::{Scene, SceneSize},
     serve::{
@@ -82,53 +82,100 @@ fn run_until(
     let per_tap = live::rings_per_tap().map_err(PipelineError::stage)?;
     let rings = per_tap.saturating_mul(u16::try_from(config.interfaces.len()).unwrap_or(u16::MAX));
     let source = format!("live {}", config.interfaces.join(","));
-    let stages = Stages::start(config, data, &source, rings, per_tap, &watched)?;
+    let intake = Intake { source: &source, rings, rings_per_point: per_tap, live: true };
+    let mut stages = Stages::start(config, data, &intake, &watched)?;
     let started = start_capture(config, &stages, inside);
-    let live = match started {
+    let mut live = match started {
         Ok(live) => live,
         Err(error) => {
+            if let Some(resumed) = stages.resumed.take() {
+                resumed.abandon();
+            }
             let finished = stages.finish(None, &watched);
             return Ok(Outcome { summary: finished.summary(&config.site, Vec::new()), error: Some(error) });
         }
     };
-    announce(&live, &watched);
+    announce(&live, config, &watched);
     let mut drained = true;
     while drained && !stop(&watched) {
+        tend(&mut live, inside, &watched)?;
         look(&live, &stages, &watched);
         drained = live.is_draining();
     }
     let report = live.stop();
     tell_taps(&report.taps, &watched);
-    let finished = stages.finish(Some(report.ledger()), &watched);
+    let finished = stages.finish(None, &watched);
     let error = finished.error.as_ref().is_none().then(|| incomplete(&report, drained)).flatten();
-    let summary = finished.summary(&config.site, Vec::new());
+    let mut summary = finished.summary(&config.site, Vec::new());
+    summary.flush_interval_seconds = Some(flush_interval(config).as_secs());
     Ok(Outcome { summary, error: finished.error.or(error) })
 }
 
 fn start_capture(config: &Config, stages: &Stages, inside: Option<&Namespace>) -> Result<Live, PipelineError> {
-    let settings = live_settings(config);
+    let resumed = stages.resumed.as_ref().ok_or_else(|| PipelineError::Died("books".to_owned()))?;
+    let settings = live_settings(config, resumed.hash_keys());
     let outlets = &stages.outlets;
-    let start = || Live::start(&settings, OBJECT, outlets, &mut |_| Box::new(DropSamples));
-    let live = match inside {
+    let start = || {
+        let carried = resumed.fit(&settings, outlets)?;
+        let origin = Origin { pins: resumed.pins(), carried: &carried };
+        Live::start(&settings, OBJECT, outlets, &mut |_| Box::new(DropSamples), origin).map_err(PipelineError::stage)
+    };
+    match inside {
         Some(namespace) => namespace.run(start).map_err(PipelineError::stage)?,
         None => start(),
+    }
+}
+
+/// Looks after interfaces that go and come back.
+fn tend(live: &mut Live, inside: Option<&Namespace>, watched: &Watched) -> Result<(), PipelineError> {
+    let said = match inside {
+        Some(namespace) => namespace.run(|| live.tend()).map_err(PipelineError::stage)?,
+        None => live.tend(),
     };
-    live.map_err(PipelineError::stage)
+    if said.is_empty() {
+        return Ok(());
+    }
+    for line in said {
+        tracing::warn!("{line}");
+    }
+    match live.taps().into_iter().find(|tap| tap.gone) {
+        Some(tap) => watched.health.fails(Condition::Capture, format!("interface {} is gone", tap.name)),
+        None => watched.health.holds(Condition::Capture),
+    }
+    Ok(())
 }
 
 fn incomplete(report: &LiveReport, drained: bool) -> Option<PipelineError> {
     if let Some(name) = report.dead_threads.first() {
         return Some(PipelineError::Died(name.clone()));
     }
+    if let Some(tap) = report.taps.iter().find(|tap| tap.gone) {
+        return Some(PipelineError::Gone(tap.name.clone()));
+    }
     (!drained || !report.complete()).then(|| PipelineError::Died("drain".to_owned()))
 }
 
-fn announce(live: &Live, watched: &Watched) {
+/// The longest time that a packet is in memory only, and so the most that the end of an engine can lose: its flow's segment ends, its
+/// flow is idle, its file is open.
+fn flush_interval(config: &Config) -> Duration {
+    let timeouts = config.biflow.active_timeout + config.biflow.idle_timeout;
+    timeouts + config.lake.rotate_after + Duration::from_secs(FLUSH_SLACK_SECS)
+}
+
+fn announce(live: &Live, config: &Config, watched: &Watched) {
+    tracing::info!(
+        "every packet is in a file within {} s; a crash loses no more, and it is counted",
+        flush_interval(config).as_secs()
+    );
     for warning in live.warnings() {
         tracing::warn!("{warning}");
     }
     for tap in live.taps() {
-        tracing::info!("{} is metered by {}", tap.name, tap.hook.name());
+        let how = if tap.adopted { ", taken over without a gap" } else { "" };
+        tracing::info!("{} is metered by {}{how}", tap.name, tap.hook.name());
+        if let Some(why) = &tap.unpinned {
+            tracing::warn!("{}: the program cannot be pinned ({why}): nothing is metered between two engines", tap.name);
+        }
         for refused in &tap.refused {
             tracing::info!("{}: {refused}", tap.name);
         }
@@ -172,7 +219,7 @@ fn tell_taps(taps: &[live::TapState], watched: &Watched) {
     }
 }
 
-fn live_settings(config: &Config) -> LiveSettings {
+fn live_settings(config: &Config, hash_keys: [u64; 5]) -> LiveSettings {
     let hook = match config.meter.hook {
         config::Hook::Auto => HookChoice::Auto,
         config::Hook::XdpNative => HookChoice::Native,
@@ -183,7 +230,7 @@ fn live_settings(config: &Config) -> LiveSettings {
     let tap = |name: &Arc<str>| TapSettings { hook, dedicated, ..TapSettings::dedicated(name) };
     LiveSettings {
         taps: config.interfaces.iter().map(tap).collect(),
-        meter: meter_settings(config, random_words()),
+        meter: meter_settings(config, hash_keys),
         ring_bytes: config.meter.ring_bytes,
         mark_millis: u32::try_from(config.meter.mark_interval.as_millis()).unwrap_or(u32::MAX),
         drain_threads: 0,

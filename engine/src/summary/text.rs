@@ -84,6 +84,9 @@ impl Display for Summary {
         let rate = Grouped(self.packets_per_second.round() as u64);
         let memory = self.peak_memory_bytes.map(|bytes| format!(", peak memory {}", Size(bytes))).unwrap_or_default();
         writeln!(f, "{:<14} {:>17.3} s  {rate} packets/s{memory}", "time", self.elapsed_seconds)?;
+        if let Some(seconds) = self.flush_interval_seconds {
+            writeln!(f, "{:<14} {:>19}  the most that a crash can lose", "flush interval", format!("{} s", Grouped(seconds)))?;
+        }
         for error in &self.input_errors {
             writeln!(f, "not read to its end: {}", error.error)?;
         }

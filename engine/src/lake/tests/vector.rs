@@ -134,7 +134,7 @@ fn coverage_row() -> CoverageRow {
     counters.samples_lost = std::array::from_fn(|class| 80 + class as u64);
     ledger.metered = Count { packets: 90, octets: 91 };
     ledger.resident = Count { packets: 92, octets: 93 };
-    ledger.user_lost = [Count { packets: 94, octets: 95 }, Count { packets: 96, octets: 97 }];
+    ledger.user_lost = [(94, 95), (96, 97), (98, 99)].map(|(packets, octets)| Count { packets, octets });
     CoverageRow {
         minute: super::T,
         observation_point: Arc::from("tap0"),
