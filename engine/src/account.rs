@@ -237,3 +237,107 @@ impl Standing {
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(packets: u64) -> Count {
+        Count { packets, octets: packets * 100 }
+    }
+
+    fn ledger(seen: u64, metered: u64, resident: u64) -> Ledger {
+        let mut ledger = Ledger { metered: count(metered), resident: count(resident), ..Ledger::default() };
+        (ledger.counters.seen_packets, ledger.counters.seen_octets) = (seen, seen * 100);
+        ledger
+    }
+
+    #[test]
+    fn books_come_back_as_they_were() {
+        let mut account = Account::open("north", "0f".to_owned(), [u64::MAX, 1, 2, 3, 4]);
+        account.arrange(&["tap0", "tap1"]);
+        let mut full = ledger(7, 5, 2);
+        full.counters.lost_octets[3] = u64::MAX;
+        full.counters.truncated_frames = 9;
+        full.user_lost[UserLost::Crash as usize] = count(3);
+        account.taps[1].ledger = full;
+        account.pending =
+            Some(Pending { path: "lake/x.parquet".to_owned(), rows: vec![count(1); 2], told: vec![Told(full), Told::default()] });
+        let text = serde_json::to_string(&account).expect("it can be written");
+        assert_eq!(serde_json::from_str::<Account>(&text).expect("it can be read"), account);
+        let other = text.replacen("\"counters\":[", "\"counters\":[1,", 1);
+        assert!(serde_json::from_str::<Account>(&other).expect_err("one too many").to_string().contains("number of counters"));
+    }
+
+    #[test]
+    fn a_file_counts_when_it_is_there() {
+        let mut account = Account::open("north", String::new(), [0; 5]);
+        account.arrange(&["tap0"]);
+        let pending = Pending { path: "x".to_owned(), rows: vec![count(4)], told: Vec::new() };
+        account.pending = Some(pending.clone());
+        account.resolve(false);
+        assert_eq!((account.taps[0].rows, &account.pending), (Count::default(), &None));
+        account.pending = Some(pending);
+        account.resolve(true);
+        account.resolve(true);
+        assert_eq!(account.taps[0].rows, count(4), "once");
+    }
+
+    #[test]
+    fn taps_keep_their_accounts_in_another_order() {
+        let mut account = Account::open("north", String::new(), [0; 5]);
+        account.arrange(&["a", "b"]);
+        account.taps[0].rows = count(1);
+        account.taps[1].rows = count(2);
+        account.arrange(&["c", "b"]);
+        let rows: Vec<_> = account.taps.iter().map(|tap| (tap.name.as_str(), tap.rows.packets)).collect();
+        assert_eq!(rows, [("c", 0), ("b", 2), ("a", 1)]);
+    }
+
+    #[test]
+    fn what_earlier_engines_took_and_did_not_keep_is_lost() {
+        let tap = |metered, earlier| Ledger { earlier: count(earlier), ..ledger(metered, metered, 0) };
+        let kept = |rows, write| Kept { rows: count(rows), write: count(write) };
+        let crash = |ledgers: &[Ledger]| -> Vec<u64> {
+            ledgers.iter().map(|ledger| ledger.user_lost[UserLost::Crash as usize].packets).collect()
+        };
+        let mut ledgers = [tap(100, 60)];
+        settle(&mut ledgers, &[kept(45, 5)]);
+        assert_eq!(crash(&ledgers), [10]);
+        assert_eq!(ledgers[0].user_lost[UserLost::Write as usize], count(5));
+        // A direction that two taps saw is in rows of one of them.
+        let mut ledgers = [tap(100, 60), tap(100, 50), tap(9, 9)];
+        settle(&mut ledgers, &[kept(70, 0), kept(20, 0), kept(0, 0)]);
+        assert_eq!(crash(&ledgers).iter().sum::<u64>(), 60 + 50 + 9 - 90);
+        assert_eq!(crash(&ledgers), [0, 20, 9]);
+        // The first Mark of an adopted ring has not come: nothing is known yet.
+        let mut ledgers = [tap(0, 0)];
+        settle(&mut ledgers, &[kept(70, 0)]);
+        assert_eq!(crash(&ledgers), [0]);
+    }
+
+    #[test]
+    fn an_attachment_whose_counters_are_gone_ends_at_its_last_books() {
+        let tap = TapAccount { ledger: ledger(10, 7, 3), rows: count(4), write: count(1), ..TapAccount::default() };
+        let end = tap.end();
+        assert_eq!((end.seen(), end.metered, end.earlier, end.resident), (count(10), count(10), count(10), Count::default()));
+        assert_eq!(end.imbalance(), (0, 0));
+        // A file behind the last Mark that was kept: so much was seen at least.
+        let tap = TapAccount { rows: count(20), ..tap };
+        let end = tap.end();
+        assert_eq!((end.seen(), end.metered, end.imbalance()), (count(21), count(21), (0, 0)));
+        let again = TapAccount { ledger: end, closed: end, ..tap };
+        assert_eq!(again.end().seen(), end.seen(), "ending it twice adds nothing");
+    }
+
+    #[test]
+    fn an_attachment_that_nobody_reads_ends_at_the_kernels_counters() {
+        let mut counters = ledger(50, 0, 0).counters;
+        counters.lost_packets[0] = 5;
+        counters.lost_octets[0] = 500;
+        let tap = TapAccount { closed: ledger(10, 10, 0), ..TapAccount::default() };
+        let end = tap.end_at(&counters);
+        assert_eq!((end.seen(), end.metered, end.earlier), (count(60), count(55), count(55)));
+        assert_eq!(end.imbalance(), (0, 0));
+    }
+}

@@ -14,7 +14,7 @@ mod types;
 
 pub use self::{
     listing::{coverage, dictionary, flows},
-    live::{demo, run, run_inside},
+    live::{demo, run, run_by_clock, run_inside},
     offline::replay,
     types::{Column, DemoRequest, Listing, Outcome, PipelineError, ReplayRequest, Selection},
 };

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     capture::{
-        live::{self, Hook, HookChoice, Live, LiveReport, LiveSettings, OBJECT, Origin, TapSettings},
+        live::{self, Hook, HookChoice, Live, LiveReport, LiveSettings, OBJECT, Origin, TapSettings, UtcOffset},
         native::DropSamples,
     },
     config::{self, Config},
@@ -38,7 +38,7 @@ const DEMO_PATIENCE_LOOKS: u32 = 20;
 
 /// Meters the configuration's interfaces until the token is set.
 pub fn run(config: &Config, data: &Path, shutdown: &Shutdown, progress: &Arc<Progress>) -> Outcome {
-    run_until(config, data, None, progress, |_| shutdown.wait(LOOK)).unwrap_or_else(|error| nothing(config, error))
+    run_until(config, data, Place::default(), progress, |_| shutdown.wait(LOOK)).unwrap_or_else(|error| nothing(config, error))
 }
 
 /// Meters the configuration's interfaces, which are in `inside`, until `stop` says so; it is asked from when capture stands, again
@@ -50,18 +50,41 @@ pub fn run_inside(
     progress: &Arc<Progress>,
     mut stop: impl FnMut() -> bool,
 ) -> Outcome {
-    run_until(config, data, Some(inside), progress, |_| stop()).unwrap_or_else(|error| nothing(config, error))
+    let place = Place { inside: Some(inside), utc_offset: None };
+    run_until(config, data, place, progress, |_| stop()).unwrap_or_else(|error| nothing(config, error))
+}
+
+/// The same by another clock than the host's: `utc_offset` is asked at each Mark.
+pub fn run_by_clock(
+    config: &Config,
+    data: &Path,
+    inside: &Namespace,
+    utc_offset: UtcOffset,
+    progress: &Arc<Progress>,
+    mut stop: impl FnMut() -> bool,
+) -> Outcome {
+    let place = Place { inside: Some(inside), utc_offset: Some(utc_offset) };
+    run_until(config, data, place, progress, |_| stop()).unwrap_or_else(|error| nothing(config, error))
+}
+
+/// Where the interfaces are, and what time it is there.
+#[derive(Clone, Copy, Default)]
+struct Place<'a> {
+    /// Their network namespace, when it is not the process's.
+    inside: Option<&'a Namespace>,
+    /// What ties Marks to UTC, when it is not the host's clocks.
+    utc_offset: Option<UtcOffset>,
 }
 
 fn nothing(config: &Config, error: PipelineError) -> Outcome {
     Outcome { summary: Summary::of_nothing(&config.site), error: Some(error) }
 }
 
-/// Meters until `stop` says so; it is asked every [`LOOK`] and does the waiting. With a namespace, the interfaces are in it.
+/// Meters until `stop` says so; it is asked every [`LOOK`] and does the waiting.
 fn run_until(
     config: &Config,
     data: &Path,
-    inside: Option<&Namespace>,
+    place: Place<'_>,
     progress: &Arc<Progress>,
     mut stop: impl FnMut(&Watched) -> bool,
 ) -> Result<Outcome, PipelineError> {
@@ -84,7 +107,7 @@ fn run_until(
     let source = format!("live {}", config.interfaces.join(","));
     let intake = Intake { source: &source, rings, rings_per_point: per_tap, live: true };
     let mut stages = Stages::start(config, data, &intake, &watched)?;
-    let started = start_capture(config, &stages, inside);
+    let started = start_capture(config, &stages, place);
     let mut live = match started {
         Ok(live) => live,
         Err(error) => {
@@ -98,7 +121,7 @@ fn run_until(
     announce(&live, config, &watched);
     let mut drained = true;
     while drained && !stop(&watched) {
-        tend(&mut live, inside, &watched)?;
+        tend(&mut live, place.inside, &watched)?;
         look(&live, &stages, &watched);
         drained = live.is_draining();
     }
@@ -111,16 +134,16 @@ fn run_until(
     Ok(Outcome { summary, error: finished.error.or(error) })
 }
 
-fn start_capture(config: &Config, stages: &Stages, inside: Option<&Namespace>) -> Result<Live, PipelineError> {
+fn start_capture(config: &Config, stages: &Stages, place: Place<'_>) -> Result<Live, PipelineError> {
     let resumed = stages.resumed.as_ref().ok_or_else(|| PipelineError::Died("books".to_owned()))?;
     let settings = live_settings(config, resumed.hash_keys());
     let outlets = &stages.outlets;
     let start = || {
         let carried = resumed.fit(&settings, outlets)?;
-        let origin = Origin { pins: resumed.pins(), carried: &carried };
+        let origin = Origin { pins: resumed.pins(), carried: &carried, utc_offset: place.utc_offset };
         Live::start(&settings, OBJECT, outlets, &mut |_| Box::new(DropSamples), origin).map_err(PipelineError::stage)
     };
-    match inside {
+    match place.inside {
         Some(namespace) => namespace.run(start).map_err(PipelineError::stage)?,
         None => start(),
     }
@@ -271,7 +294,8 @@ fn live_demo(
         lab.tap().name()
     );
     let mut stage = Playing { lab, tap, scene, player: None, sent: None, last_seen: 0, looks: 0 };
-    let outcome = run_until(&config, data, Some(lab.tap()), progress, |watched| {
+    let place = Place { inside: Some(lab.tap()), utc_offset: None };
+    let outcome = run_until(&config, data, place, progress, |watched| {
         let done = stage.step(watched);
         done || shutdown.wait(LOOK)
     })?;

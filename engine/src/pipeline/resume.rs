@@ -147,7 +147,7 @@ impl Resumed {
         outlets: &crate::capture::outlets::Outlets,
     ) -> Result<Vec<Carried>, PipelineError> {
         let mut carried = self.carried();
-        let origin = Origin { pins: self.pins(), carried: &carried };
+        let origin = Origin { pins: self.pins(), carried: &carried, ..Origin::default() };
         let closed = live::close(settings, live::OBJECT, outlets, &mut |_| Box::new(DropSamples), origin);
         let closed = closed.map_err(PipelineError::stage)?;
         for ((carried, closed), tap) in carried.iter_mut().zip(&closed).zip(&settings.taps) {

@@ -209,7 +209,8 @@ not read to its end: b.pcap is cut short after 12 packets
             assert!(json[field].is_number(), "{field}");
         }
         assert_eq!(json["discarded"], serde_json::json!({"frame_too_short": 0, "link_type": 40, "not_ip": 0}));
-        assert_eq!(json["lost"], serde_json::json!({"ring_full": 20, "no_ring": 0, "no_slot": 0, "bad_record": 0, "write": 500}));
+        let lost = serde_json::json!({"ring_full": 20, "no_ring": 0, "no_slot": 0, "bad_record": 0, "write": 500, "crash": 0});
+        assert_eq!(json["lost"], lost);
         assert_eq!(json["imbalance"], serde_json::json!({"packets": 0, "octets": 0}));
         assert_eq!(json["samples"]["clinical"], 1_200);
         assert_eq!(json["packets_per_second"], 2_469_134.0);

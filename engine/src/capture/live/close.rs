@@ -88,7 +88,7 @@ fn read_out(
     let mut meter = meter_of(settings, point, 0);
     meter.sets_mask = sets - 1;
     let loaded = object::load(object, name, &meter, &cpus, ring_bytes, Some(pins))?;
-    let rings = vec![share(point, &cpus, online, loaded.rings)?];
+    let rings = vec![share(point, &cpus, online, loaded.rings, origin.utc_offset())?];
     let before = origin.carried(point).before;
     let mut sorters = sorters_of(&rings[0], point, &before, true, outlets, sinks);
     sorters.iter_mut().for_each(super::Sorter::go_on);
@@ -96,7 +96,7 @@ fn read_out(
     let mut live = Live::over(Vec::new(), &rings, objects);
     live.start_drains(settings.drain_threads, online.len(), sorters)?;
     let interval = Duration::from_millis(u64::from(settings.mark_millis));
-    live.start_sweeper(Sweeper::new(live.objects.clone(), &rings, sets, interval))?;
+    live.start_sweeper(Sweeper::new(live.objects.clone(), &rings, sets, interval, origin.utc_offset()))?;
     let report = live.stop();
     Ok(end(&report, pins, before))
 }

@@ -9,7 +9,6 @@ use std::{
 };
 
 use super::{
-    host,
     ring::{RingMemory, RingReader},
     sort::Sorter,
 };
@@ -44,14 +43,14 @@ pub(super) struct RingShared {
 }
 
 impl RingShared {
-    pub(super) fn new(ring: Ring, cpu: u32, memory: RingMemory) -> Self {
+    /// `utc_offset` holds for what an earlier engine left in the ring: that comes before the first Mark that is asked for.
+    pub(super) fn new(ring: Ring, cpu: u32, memory: RingMemory, utc_offset: i64) -> Self {
         Self {
             ring,
             cpu,
             inherited: memory.end(),
             memory,
-            // What an earlier engine left in the ring comes before the first Mark that is asked for.
-            utc_offset: AtomicI64::new(host::utc_offset()),
+            utc_offset: AtomicI64::new(utc_offset),
             final_mark: AtomicU64::new(u64::MAX),
             done: AtomicBool::new(false),
         }

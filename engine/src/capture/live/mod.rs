@@ -196,7 +196,12 @@ pub struct Origin<'a> {
     pub pins: Option<&'a Pins>,
     /// By tap; missing ones are new.
     pub carried: &'a [Carried],
+    /// Unix nanoseconds minus observation time, asked for at each Mark; `None`: the host's clocks.
+    pub utc_offset: Option<UtcOffset>,
 }
+
+/// What ties Marks to UTC.
+pub type UtcOffset = fn() -> i64;
 
 /// What the books say of a tap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -210,6 +215,10 @@ pub struct Carried {
 impl Origin<'_> {
     fn carried(&self, tap: usize) -> Carried {
         self.carried.get(tap).copied().unwrap_or_default()
+    }
+
+    fn utc_offset(&self) -> UtcOffset {
+        self.utc_offset.unwrap_or(host::utc_offset)
     }
 
     fn tap(&self, tap: usize, name: &str) -> Option<TapPins> {
@@ -303,7 +312,7 @@ impl Live {
             let meter = meter_of(settings, point, tap.mtu());
             let pins = origin.tap(point, tap.name());
             let loaded = object::load(object, tap.name(), &meter, &cpus, settings.ring_bytes, pins.as_ref())?;
-            let shared = share(point, &cpus, &cpus, loaded.rings)?;
+            let shared = share(point, &cpus, &cpus, loaded.rings, origin.utc_offset())?;
             sorters.extend(sorters_of(&shared, point, &origin.carried(point).before, loaded.adopted, outlets, sinks));
             rings.push(shared);
             objects.push(Mutex::new(loaded.ebpf));
@@ -321,7 +330,8 @@ impl Live {
         let mut live = Self::over(tapped, &rings, objects);
         live.start_drains(settings.drain_threads, cpus.len(), sorters)?;
         let interval = Duration::from_millis(u64::from(settings.mark_millis));
-        let sweeper = Sweeper::new(Arc::clone(&live.objects), &rings, settings.meter.sets_mask + 1, interval);
+        let sweeper =
+            Sweeper::new(Arc::clone(&live.objects), &rings, settings.meter.sets_mask + 1, interval, origin.utc_offset());
         live.start_sweeper(sweeper)?;
         Ok(live)
     }
@@ -445,7 +455,13 @@ fn meter_of(settings: &LiveSettings, point: usize, mtu: u32) -> Settings {
 }
 
 /// Numbers the rings of one tap. Rings of `cpus` that are not the `online` ones take the numbers of those.
-fn share(point: usize, cpus: &[u32], online: &[u32], rings: Vec<RingMemory>) -> Result<Vec<Arc<RingShared>>, LiveError> {
+fn share(
+    point: usize,
+    cpus: &[u32],
+    online: &[u32],
+    rings: Vec<RingMemory>,
+    utc_offset: UtcOffset,
+) -> Result<Vec<Arc<RingShared>>, LiveError> {
     let number = |position: usize| {
         Ring::try_from(point * online.len() + position % online.len().max(1)).map_err(|_| LiveError::Setting {
             setting: "interfaces",
@@ -454,7 +470,7 @@ fn share(point: usize, cpus: &[u32], online: &[u32], rings: Vec<RingMemory>) -> 
         })
     };
     let rings = rings.into_iter().enumerate().zip(cpus);
-    rings.map(|((position, memory), &cpu)| Ok(Arc::new(RingShared::new(number(position)?, cpu, memory)))).collect()
+    rings.map(|((position, memory), &cpu)| Ok(Arc::new(RingShared::new(number(position)?, cpu, memory, utc_offset())))).collect()
 }
 
 /// A sorter for each ring of one tap, the first of which begins with what the tap's ledger begins with.

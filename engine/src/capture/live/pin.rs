@@ -23,6 +23,8 @@ pub(super) const MAPS: [&str; 3] = ["RINGS", "SETS", "CORE"];
 pub(super) const SHARED: [&str; 0] = [];
 const ROOT: &str = "auscult";
 const USUAL: &str = "/sys/fs/bpf";
+/// `BPF_FS_MAGIC` of `linux/magic.h`.
+const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
 /// Begins the name of a pinned link; the hook follows.
 const LINK: &str = "link:";
 
@@ -242,8 +244,19 @@ fn file_system() -> Result<PathBuf, String> {
 
 fn mounted() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
-    let places: Vec<&str> = mounts.lines().filter_map(place).collect();
+    // What was mounted over it hides it.
+    let places: Vec<&str> = mounts.lines().filter_map(place).filter(|place| is_bpf(place)).collect();
     places.iter().find(|place| **place == USUAL).or(places.first()).map(PathBuf::from)
+}
+
+/// Whether a BPF file system answers at a place.
+fn is_bpf(place: &str) -> bool {
+    let Ok(place) = std::ffi::CString::new(place) else { return false };
+    // SAFETY: all-zero octets are a valid answer.
+    let mut answer: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a C string and an answer that live through the call.
+    let result = unsafe { libc::statfs(place.as_ptr(), &raw mut answer) };
+    result == 0 && answer.f_type as i64 == BPF_FS_MAGIC
 }
 
 /// The place of a writable BPF file system in a line of `/proc/self/mounts`.

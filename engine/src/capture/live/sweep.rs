@@ -21,7 +21,7 @@ use aya::{
 };
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 
-use super::{drain::RingShared, error::LiveError, host, object};
+use super::{UtcOffset, drain::RingShared, error::LiveError, host, object};
 
 /// The sweep could not write its Mark for lack of room.
 const NO_ROOM: u32 = 2;
@@ -66,15 +66,22 @@ pub(super) struct Sweeper {
     targets: Vec<Target>,
     sets: u32,
     interval: Duration,
+    utc_offset: UtcOffset,
     report: SweepReport,
 }
 
 impl Sweeper {
     /// `rings[i]` are the rings of `objects[i]`.
-    pub(super) fn new(objects: Objects, rings: &[Vec<Arc<RingShared>>], sets: u32, interval: Duration) -> Self {
+    pub(super) fn new(
+        objects: Objects,
+        rings: &[Vec<Arc<RingShared>>],
+        sets: u32,
+        interval: Duration,
+        utc_offset: UtcOffset,
+    ) -> Self {
         let target = |object: usize| move |shared: &Arc<RingShared>| Target { object, shared: Arc::clone(shared), marks: 0 };
         let targets = rings.iter().enumerate().flat_map(|(object, rings)| rings.iter().map(target(object))).collect();
-        Self { objects, targets, sets, interval, report: SweepReport::default() }
+        Self { objects, targets, sets, interval, utc_offset, report: SweepReport::default() }
     }
 
     /// Sweeps until told to stop or the other end is gone; then sweeps everything out. The body of the sweep thread.
@@ -126,7 +133,7 @@ impl Sweeper {
     fn mark(&self, target: &Target, patience: Duration, marked: &mut bool) -> Result<(), String> {
         let shared = &target.shared;
         let until = Instant::now() + patience;
-        shared.utc_offset.store(host::utc_offset(), Ordering::Release);
+        shared.utc_offset.store((self.utc_offset)(), Ordering::Release);
         while wait_for_room(shared, size_of::<Mark>() as u64 + 8, until) {
             if run(&held(&self.objects[target.object]), 0, 0, SWEEP_MARK)? != NO_ROOM {
                 *marked = true;
