@@ -10,24 +10,32 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     thread,
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use auscult::{
+    config::Config,
     lab::{Lab, MTU, Pace, Player},
     lake::{self, Query, TableName},
+    pipeline,
+    progress::Progress,
     scene::{
         Scene, SceneFrame, SceneSize,
         frame::{self, Ip, Link, Pair},
     },
+    time,
 };
 use harness::{
     disk::Disk,
     engine::{self, Ended, Engine},
     random::Random,
+    stage,
 };
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
@@ -37,7 +45,7 @@ const RATE: u64 = 4_000;
 const READY: &str = "is metered by";
 /// Tables so small that rows come out all the time, and files every second.
 const BUSY: &str = "[biflow]\nidle_timeout_secs = 5\nactive_timeout_secs = 60\nmax_flows = 1024\nshards = 2\n\
-                    [lake]\nrotate_rows = 1000\nrotate_secs = 1\n[meter]\nmark_millis = 50\nring_bytes = 4194304\n";
+                    [lake]\nrotate_rows = 1000\nrotate_secs = 1\n[meter]\nmark_millis = 50\nring_bytes = 8388608\n";
 
 /// How many of a thing to do.
 fn count(few: u64, all: u64) -> u64 {
@@ -128,7 +136,7 @@ impl Ward {
     }
 
     fn received(&self) -> Result<u64> {
-        harness::stage::received(&self.lab)
+        stage::received(&self.lab)
     }
 
     /// Plays so many frames and waits until the taps have heard them.
@@ -274,7 +282,7 @@ fn live_crash_run_is_killed() -> Result<()> {
     let player = ward.play(1, u64::MAX)?;
     thread::sleep(Duration::from_secs(2));
     assert!(first.kill()?);
-    let kills = count(16, 400);
+    let kills = count(10, 400);
     for kill in 1..kills {
         let engine = ward.start()?;
         thread::sleep(lifetime(&mut random));
@@ -298,7 +306,7 @@ fn live_crash_run_is_killed() -> Result<()> {
 fn capture(folder: &Path, frames: usize) -> Result<PathBuf> {
     let path = folder.join("sent.pcapng");
     let frames: Vec<SceneFrame> = traffic(3).take(frames).collect();
-    harness::stage::write_pcapng(&path, &["tap0".to_owned()], &frames, |_| 0)?;
+    stage::write_pcapng(&path, &["tap0".to_owned()], &frames, |_| 0)?;
     Ok(path)
 }
 
@@ -365,7 +373,7 @@ impl Replays {
 
 #[test]
 fn crash_replay_is_killed() -> Result<()> {
-    let Some(replays) = Replays::new(400_000)? else { return Ok(()) };
+    let Some(replays) = Replays::new(150_000)? else { return Ok(()) };
     let mut random = Random::new(2);
     let (kills, mut killed, mut partial, mut series) = (count(12, 100), 0, 0, 0);
     while killed < kills {
@@ -396,7 +404,7 @@ fn crash_replay_loses_its_power() -> Result<()> {
     if !harness::root() {
         return Ok(());
     }
-    let Some(replays) = Replays::new(400_000)? else { return Ok(()) };
+    let Some(replays) = Replays::new(150_000)? else { return Ok(()) };
     let mut random = Random::new(4);
     let (cuts, mut done, mut partial) = (count(4, 60), 0, 0);
     while done < cuts {
@@ -630,7 +638,7 @@ fn live_crash_next_engine_has_other_settings() -> Result<()> {
     let Some(mut ward) = Ward::new("settings", 2, BUSY)? else { return Ok(()) };
     let changes: [(&str, &str, Option<&str>); 3] = [
         ("mark_millis = 50", "mark_millis = 50\nsets = 256", Some("its cache has 2048 sets instead of 256")),
-        ("4194304", "8388608", Some("its rings have 4194304 octets instead of 8388608")),
+        ("8388608", "16777216", Some("its rings have 8388608 octets instead of 16777216")),
         ("mark_millis = 50", "mark_millis = 50\nhook = \"xdp_generic\"", None),
     ];
     let before = ward.received()?;
@@ -725,5 +733,91 @@ fn live_crash_nothing_can_be_pinned() -> Result<()> {
     let sums = ward.check(&ended, seen)?;
     println!("{seen} of {} frames are known, {sums:?}", ward.received()? - before);
     assert!(seen > 1000 && seen <= 9000);
+    Ok(())
+}
+
+/// Nanoseconds by which the clock of [`live_crash_clock_is_stepped`] is wrong.
+static STEP: AtomicI64 = AtomicI64::new(0);
+
+fn stepped() -> i64 {
+    time::utc_offset() + STEP.load(Ordering::Relaxed)
+}
+
+/// UTC is stepped forth and back between Marks, over hours and days: what is counted does not change, and rows are filed by the time
+/// that the clock showed.
+#[test]
+fn live_crash_clock_is_stepped() -> Result<()> {
+    const HOUR: i64 = 3_600_000_000_000;
+    const STEPS: [i64; 6] = [0, 2 * HOUR, -5 * HOUR, 24 * HOUR, 24 * HOUR - HOUR / 2, 0];
+    if !harness::root() {
+        return Ok(());
+    }
+    let (lab, folder) = (Arc::new(Lab::pair(MTU)?), tempfile::tempdir()?);
+    let mut config = Config { interfaces: vec!["tap0".into()], site: "crash-clock".into(), ..stage::config() };
+    config.biflow.max_flows = 1024;
+    (config.lake.rotate_rows, config.lake.rotate_after) = (1000, Duration::from_secs(1));
+    config.meter.mark_interval = Duration::from_millis(50);
+    let (mut player, mut looks) = (None, 0);
+    let before = stage::received(&lab)?;
+    let stop = || {
+        thread::sleep(Duration::from_millis(50));
+        let player = player.get_or_insert_with(|| Player::start(&lab, traffic(50), Pace::Speed(1.0), u64::MAX, None));
+        STEP.store(STEPS[(looks / 20).min(STEPS.len() - 1)], Ordering::Relaxed);
+        looks += 1;
+        if let (Ok(player), true) = (player, looks > 20 * STEPS.len()) {
+            player.stop();
+        }
+        looks > 20 * STEPS.len() + 10
+    };
+    let progress = Arc::new(Progress::new());
+    let outcome = pipeline::run_by_clock(&config, folder.path(), lab.tap(), stepped, &progress, stop);
+    ensure!(outcome.error.is_none(), "{:?}", outcome.error);
+    stage::closes(&outcome, folder.path())?;
+    assert_eq!(outcome.summary.packets_seen, stage::received(&lab)? - before);
+    assert_eq!(outcome.summary.lost.total(), 0);
+    let mut rows = BTreeSet::new();
+    lake::read::scan(folder.path(), &Query::all(TableName::Flows), |row| {
+        let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        assert!(text("flow_start") <= text("flow_end"), "{row:?}");
+        assert!(rows.insert(format!("{} {} {}", row["flow_id"], row["segment"], row["flow_end"])), "twice: {row:?}");
+    })?;
+    let (mut seen, mut minutes) = (0, BTreeSet::new());
+    lake::read::scan(folder.path(), &Query::all(TableName::Coverage), |row| {
+        seen += row["seen_packets"].as_u64().unwrap_or(0);
+        minutes.insert(row["minute"].to_string());
+    })?;
+    assert_eq!(seen, outcome.summary.packets_seen, "coverage");
+    assert!(minutes.len() >= 5, "each time of the clock has its minutes: {minutes:?}");
+    let mut hours = BTreeSet::new();
+    walk(&folder.path().join("lake/flows"), &mut |path| {
+        hours.insert(path.parent().map(Path::to_owned));
+    });
+    println!("{} frames, {} rows in {} hours, {} minutes of coverage", seen, rows.len(), hours.len(), minutes.len());
+    assert!(hours.len() >= 4, "{hours:?}");
+    assert_eq!(leftovers(folder.path(), "crash-clock"), Vec::<PathBuf>::new());
+    Ok(())
+}
+
+/// A capture whose clock was set forth and back, at last to the very times that were there before.
+#[test]
+fn crash_capture_clock_is_stepped() -> Result<()> {
+    const START: u64 = 1_700_000_000_000_000_000;
+    const HOUR: u64 = 3_600_000_000_000;
+    let folder = tempfile::tempdir()?;
+    let (capture, data) = (folder.path().join("sent.pcapng"), folder.path().join("data"));
+    let mut frames = Vec::new();
+    for begins in [START, START + 3 * HOUR, START + HOUR, START] {
+        frames.extend(traffic(60).take(5000).map(|frame| SceneFrame { at_nanos: begins + frame.at_nanos, ..frame }));
+    }
+    stage::write_pcapng(&capture, &["tap0".to_owned()], &frames, |_| 0)?;
+    let inputs = [capture];
+    let outcome = stage::replay(&stage::config(), &inputs, &data, None)?;
+    stage::closes(&outcome, &data)?;
+    assert_eq!(outcome.summary.packets_seen, frames.len() as u64);
+    let once = content(&data)?;
+    let again = stage::replay(&stage::config(), &inputs, &data, None)?;
+    assert!(content(&data)? == once, "a second replay changes nothing");
+    assert_eq!(again.summary.packets_metered, outcome.summary.packets_metered);
+    println!("{} rows, {} files", outcome.summary.flows, once.len());
     Ok(())
 }

@@ -152,7 +152,8 @@ impl Stages {
         let nanos = time::monotonic().saturating_sub(began);
         let error = stored.error.or_else(|| dead.first().map(|name| PipelineError::Died(name.clone())));
         // Of dead threads nobody knows what they held: the next engine finds it out.
-        let error = error.or_else(|| resumed.filter(|_| dead.is_empty()).and_then(Resumed::finish));
+        let unclosed = resumed.filter(|_| dead.is_empty()).and_then(Resumed::finish);
+        let error = error.or(unclosed);
         Finished { ledger, stored: stored.totals, by_reason: stored.by_reason, seconds: nanos as f64 / 1e9, error }
     }
 }
