@@ -137,7 +137,7 @@ impl Journal {
         File::open(&self.data).and_then(|directory| directory.sync_all()).map_err(LakeError::io("sync", &self.data))
     }
 
-    /// Says, durably, that the file `path` with these rows is about to become visible.
+    /// LEDGER-5: says, durably, that the file `path` with these rows is about to become visible.
     pub(super) fn intend(&mut self, path: &Path, tally: &Tally) -> io::Result<()> {
         let path = path.strip_prefix(&self.data).unwrap_or(path);
         let taps = &self.account.taps;

@@ -121,7 +121,7 @@ fn run_until(
     announce(&live, config, &watched);
     let mut drained = true;
     while drained && !stop(&watched) {
-        tend(&mut live, place.inside, &watched)?;
+        tend(&mut live, place.inside, &watched);
         look(&live, &stages, &watched);
         drained = live.is_draining();
     }
@@ -150,13 +150,13 @@ fn start_capture(config: &Config, stages: &Stages, place: Place<'_>) -> Result<L
 }
 
 /// Looks after interfaces that go and come back.
-fn tend(live: &mut Live, inside: Option<&Namespace>, watched: &Watched) -> Result<(), PipelineError> {
+fn tend(live: &mut Live, inside: Option<&Namespace>, watched: &Watched) {
     let said = match inside {
-        Some(namespace) => namespace.run(|| live.tend()).map_err(PipelineError::stage)?,
+        Some(namespace) => namespace.run(|| live.tend()).unwrap_or_else(|error| vec![error.to_string()]),
         None => live.tend(),
     };
     if said.is_empty() {
-        return Ok(());
+        return;
     }
     for line in said {
         tracing::warn!("{line}");
@@ -165,7 +165,6 @@ fn tend(live: &mut Live, inside: Option<&Namespace>, watched: &Watched) -> Resul
         Some(tap) => watched.health.fails(Condition::Capture, format!("interface {} is gone", tap.name)),
         None => watched.health.holds(Condition::Capture),
     }
-    Ok(())
 }
 
 fn incomplete(report: &LiveReport, drained: bool) -> Option<PipelineError> {

@@ -138,7 +138,7 @@ impl Draining<'_> {
         for _ in 0..drained.broken {
             sorter.bad(0);
         }
-        // Only now: what has been handed on is in the ring no more, so no later engine can take it again.
+        // LEDGER-5: only now. What has been handed on is in the ring no more, so no later engine can take it again.
         sorter.hand_on(shared.utc_offset.load(Ordering::Acquire), reader.is_behind(shared.inherited))?;
         Ok(drained.records)
     }

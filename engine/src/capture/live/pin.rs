@@ -53,12 +53,19 @@ impl Pins {
     pub fn open(site: &str, id: &str) -> Result<Self, String> {
         let root = file_system()?;
         let directory = root.join(ROOT).join(site).join(ABI.to_string()).join(id);
-        let made = fs::create_dir_all(&directory).and_then(|()| File::open(&directory));
-        let lock = made.map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { directory, namespace: namespace(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(format!("another engine has {}", directory.display())),
-            Err(TryLockError::Error(error)) => Err(format!("cannot lock {}: {error}", directory.display())),
+        loop {
+            let made = fs::create_dir_all(&directory).and_then(|()| File::open(&directory));
+            let lock = made.map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+            match lock.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(format!("another engine has {}", directory.display())),
+                Err(TryLockError::Error(error)) => return Err(format!("cannot lock {}: {error}", directory.display())),
+            }
+            // Another engine may have taken the empty directory for a dead one's before it was locked.
+            let is_there = fs::metadata(&directory).and_then(|there| Ok(there.ino() == lock.metadata()?.ino()));
+            if is_there.unwrap_or(false) {
+                return Ok(Self { directory, namespace: namespace(), _lock: lock });
+            }
         }
     }
 
