@@ -39,4 +39,8 @@ pub const EPOCHS_MAX: usize = 64;
 /// Ledgers that wait for the books.
 pub const LEDGERS_MAX: usize = 256;
 
+/// What a packet waits in memory besides the flow's timeouts and the file's: its own tick, the ticks by which a table trails and the
+/// granularity of timers (four ticks, 2.2 s), two Marks (1.8 s at most), and the writing of a file.
+pub const FLUSH_SLACK_SECS: u64 = 5;
+
 const _: () = assert!(LISTING_ROWS_DEFAULT <= LISTING_ROWS_MAX);

@@ -7,13 +7,14 @@ mod books;
 mod listing;
 mod live;
 mod offline;
+mod resume;
 mod shard;
 mod store;
 mod types;
 
 pub use self::{
     listing::{coverage, dictionary, flows},
-    live::{demo, run, run_inside},
+    live::{demo, run, run_by_clock, run_inside},
     offline::replay,
     types::{Column, DemoRequest, Listing, Outcome, PipelineError, ReplayRequest, Selection},
 };
@@ -32,6 +33,7 @@ use crossbeam::channel::{Sender, bounded};
 
 use self::{
     books::{Books, Closed, PointCounters},
+    resume::{Inheritance, Resumed},
     store::{Store, Stored, ToStore},
 };
 use crate::{
@@ -68,19 +70,24 @@ struct Stages {
     shards: Vec<JoinHandle<()>>,
     books: JoinHandle<Closed>,
     store: JoinHandle<Stored>,
+    /// Of a live engine.
+    resumed: Option<Resumed>,
     began: u64,
 }
 
+/// Where the frames come from.
+struct Intake<'a> {
+    source: &'a str,
+    rings: u16,
+    /// For each observation point.
+    rings_per_point: u16,
+    /// From taps, whose books are kept.
+    live: bool,
+}
+
 impl Stages {
-    /// Starts everything behind `rings` rings of capture, `rings_per_point` for each observation point.
-    fn start(
-        config: &Config,
-        data: &Path,
-        source: &str,
-        rings: u16,
-        rings_per_point: u16,
-        watched: &Watched,
-    ) -> Result<Self, PipelineError> {
+    /// Starts everything behind capture.
+    fn start(config: &Config, data: &Path, intake: &Intake<'_>, watched: &Watched) -> Result<Self, PipelineError> {
         let began = time::monotonic();
         let settings = LakeSettings {
             rotate_rows: config.lake.rotate_rows,
@@ -88,7 +95,14 @@ impl Stages {
             zstd_level: config.lake.zstd_level,
             ..LakeSettings::default()
         };
-        let writer = Writer::open(data, &config.site, &settings, source).map_err(PipelineError::stage)?;
+        let &Intake { source, rings, rings_per_point, live } = intake;
+        let mut writer = Writer::open(data, &config.site, &settings, source).map_err(PipelineError::stage)?;
+        let recovered = writer.recovered();
+        if recovered.removed > 0 {
+            tracing::info!("{} unfinished files of an earlier engine are removed", recovered.removed);
+        }
+        let resumed = if live { Some(Resumed::open(config, &mut writer)?) } else { None };
+        let inheritance = resumed.as_ref().map_or_else(Inheritance::default, Resumed::inheritance);
         watched.health.holds(Condition::Lake);
 
         let (to_store, from_shards) = bounded::<ToStore>(EPOCHS_MAX);
@@ -104,18 +118,18 @@ impl Stages {
             let watched = watched.clone();
             shards.push(spawn(format!("biflow-{number}"), move || shard.run(&watched))?);
         }
-        let books = Books::new(rings, rings_per_point, watched.clone(), to_store.clone());
+        let books = Books::new(rings, rings_per_point, inheritance, watched.clone(), to_store.clone());
         let books = spawn("books".to_owned(), move || books.run(&from_capture))?;
         drop::<Sender<ToStore>>(to_store);
         let store = Store::new(writer, config.biflow.shards, watched.clone());
         let store = spawn("store".to_owned(), move || store.run(&from_shards))?;
         let outlets = Outlets { shards: inlets, ledger: to_books, recycled, batch_deltas: BATCH_DELTAS };
-        Ok(Self { outlets, shards, books, store, began })
+        Ok(Self { outlets, shards, books, store, resumed, began })
     }
 
-    /// Lets every stage end, in data order, and adds up what was done. `ledger` is capture's own last state.
+    /// Lets every stage end, in data order, and adds up what was done. `ledger` is capture's own last state; the books of taps know more.
     fn finish(self, ledger: Option<Ledger>, watched: &Watched) -> Finished {
-        let Self { outlets, shards, books, store, began } = self;
+        let Self { outlets, shards, books, store, resumed, began } = self;
         drop(outlets);
         let mut dead = Vec::new();
         for (number, shard) in shards.into_iter().enumerate() {
@@ -131,13 +145,18 @@ impl Stages {
             dead.push("store".to_owned());
             Stored::default()
         });
-        let mut ledger = ledger.unwrap_or(closed.ledger);
-        ledger.user_lost[UserLost::Write as usize].add(stored.lost);
+        let mut ledger = ledger.unwrap_or_else(|| closed.ledger());
+        if resumed.is_none() {
+            ledger.user_lost[UserLost::Write as usize].add(stored.lost);
+        }
         if let Some(telemetry) = &watched.telemetry {
             telemetry.record_ledger(&ledger);
         }
         let nanos = time::monotonic().saturating_sub(began);
         let error = stored.error.or_else(|| dead.first().map(|name| PipelineError::Died(name.clone())));
+        // Of dead threads nobody knows what they held: the next engine finds it out.
+        let unclosed = resumed.filter(|_| dead.is_empty()).and_then(Resumed::finish);
+        let error = error.or(unclosed);
         Finished { ledger, stored: stored.totals, by_reason: stored.by_reason, seconds: nanos as f64 / 1e9, error }
     }
 }

@@ -142,6 +142,8 @@ pub struct Summary {
     pub packets_per_second: f64,
     /// Largest resident memory; null when unknown.
     pub peak_memory_bytes: Option<u64>,
+    /// Live: the longest time that a packet is in memory only, which is the most that a crash can lose.
+    pub flush_interval_seconds: Option<u64>,
     /// Inputs that could not be read to their end; the first few.
     pub input_errors: Vec<InputError>,
     /// All of them.
@@ -200,6 +202,7 @@ impl Summary {
             elapsed_seconds: seconds,
             packets_per_second: if seconds > 0.0 { counters.seen_packets as f64 / seconds } else { 0.0 },
             peak_memory_bytes: totals.peak_memory_bytes,
+            flush_interval_seconds: None,
             input_errors,
             input_error_count,
         }

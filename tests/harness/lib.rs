@@ -3,6 +3,8 @@
 pub mod capinfos;
 pub mod compare;
 pub mod conversations;
+pub mod disk;
+pub mod engine;
 pub mod fuzz;
 pub mod golden;
 pub mod kernel;

@@ -36,6 +36,9 @@ pub struct Batches {
     outlets: Outlets,
     open: Vec<Vec<Delta>>,
     metered: Count,
+    before: Ledger,
+    /// What engines before this one took; `None` until the first Mark says so.
+    earlier: Option<Count>,
     last: Option<LedgerAtMark>,
 }
 
@@ -43,7 +46,20 @@ impl Batches {
     /// No batch is open yet.
     pub fn new(ring: Ring, outlets: Outlets) -> Self {
         let open = outlets.shards.iter().map(|_| Vec::new()).collect();
-        Self { ring, outlets, open, metered: Count::default(), last: None }
+        let (metered, before) = (Count::default(), Ledger::default());
+        Self { ring, outlets, open, metered, before, earlier: Some(Count::default()), last: None }
+    }
+
+    /// The ring's ledger begins with `before`. An `adopted` ring was read by engines before this one: what it handed over up to the
+    /// first Mark and was not received here, they took.
+    pub fn inherit(&mut self, before: &Ledger, adopted: bool) {
+        self.before = *before;
+        self.earlier = (!adopted).then(Count::default);
+    }
+
+    /// What was received, whether a Mark has closed it or not.
+    pub fn received(&self) -> Count {
+        self.metered
     }
 
     /// The ledger at the newest Mark.
@@ -53,6 +69,12 @@ impl Batches {
 
     /// Adds a delta to its shard's batch; a full batch is sent.
     pub fn push(&mut self, delta: &Delta) -> Result<(), Gone> {
+        let shard = self.keep(delta);
+        if self.open[shard].len() >= self.outlets.batch_deltas { self.send(shard) } else { Ok(()) }
+    }
+
+    /// Adds a delta to its shard's batch; which shard. Nothing is sent.
+    pub fn keep(&mut self, delta: &Delta) -> usize {
         // LEDGER-2: counted from the delta itself.
         self.metered.add(Count {
             packets: delta.header.packets.iter().copied().map(u64::from).sum(),
@@ -66,7 +88,13 @@ impl Batches {
             batch.reserve(self.outlets.batch_deltas);
         }
         batch.push(*delta);
-        if batch.len() >= self.outlets.batch_deltas { self.send(shard) } else { Ok(()) }
+        shard
+    }
+
+    /// Sends the batches that are full.
+    pub fn send_full(&mut self) -> Result<(), Gone> {
+        let full = self.outlets.batch_deltas;
+        (0..self.open.len()).try_for_each(|shard| if self.open[shard].len() >= full { self.send(shard) } else { Ok(()) })
     }
 
     /// Says to every shard what later deltas refer to.
@@ -79,6 +107,9 @@ impl Batches {
         // LEDGER-3: what the counters include is sent before the Mark that closes the span.
         self.flush()?;
         let mut ledger = Ledger::at_mark(mark, self.metered);
+        ledger.earlier = *self.earlier.get_or_insert_with(|| ledger.handed_over().less(self.metered));
+        ledger.metered.add(ledger.earlier);
+        ledger.add(&self.before);
         ledger.user_lost[UserLost::BadRecord as usize] = bad;
         let mark = RingMark { ring: self.ring, at: mark.at, utc_offset };
         let at_mark = LedgerAtMark { mark, ledger };
@@ -95,8 +126,13 @@ impl Batches {
 
     /// Says to every shard that this ring has ended. What no Mark has closed goes first.
     pub fn close(&mut self) -> Result<(), Gone> {
-        self.flush()?;
+        self.send_rest()?;
         self.send_to_all(&Message::Close { ring: self.ring })
+    }
+
+    /// Sends what no Mark has closed.
+    pub fn send_rest(&mut self) -> Result<(), Gone> {
+        self.flush()
     }
 
     fn flush(&mut self) -> Result<(), Gone> {

@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use parquet::{errors::ParquetError, file::properties::WriterProperties};
@@ -18,6 +18,7 @@ use super::{
     coverage_table,
     encode::{Arrangement, Scratch},
     flow_table,
+    journal::{self, Journal, Opening, Tally},
     lock::DirectoryLock,
     part::Part,
     recover::{Recovered, recover},
@@ -60,6 +61,8 @@ trait Row: Sync + 'static {
     fn identity(&self) -> [u64; 6];
     /// Packets of the row, for the ledger.
     fn count(&self) -> Count;
+    /// The row by taps, for the books.
+    fn tally(&self, to: &mut Tally);
 }
 
 impl Row for Flow {
@@ -73,6 +76,9 @@ impl Row for Flow {
     fn count(&self) -> Count {
         let [forward, reverse] = &self.side.0;
         Count { packets: forward.packets + reverse.packets, octets: forward.layer2_octets + reverse.layer2_octets }
+    }
+    fn tally(&self, to: &mut Tally) {
+        to.flow(self);
     }
 }
 
@@ -92,6 +98,9 @@ impl Row for CoverageRow {
     fn count(&self) -> Count {
         Count::default()
     }
+    fn tally(&self, to: &mut Tally) {
+        to.coverage(self);
+    }
 }
 
 /// Rows of one hour that are not visible yet.
@@ -102,6 +111,7 @@ struct Open {
     rows: usize,
     count: Count,
     identity: Sha1,
+    tally: Tally,
     part: Option<Part>,
 }
 
@@ -150,7 +160,11 @@ struct Sheet<R: 'static> {
     written: Totals,
     /// Ids of this writer's files.
     ids: HashSet<String>,
+    journal: Option<SharedJournal>,
 }
+
+/// The books, which the pipeline changes when taps come and go.
+pub type SharedJournal = Arc<Mutex<Journal>>;
 
 /// Ids remembered, so that equal files of one run do not become one. Years of a live engine's files.
 const IDS_KEPT: usize = 1 << 16;
@@ -177,6 +191,7 @@ impl<R: Row> Sheet<R> {
             scratch: Vec::new(),
             written: Totals::default(),
             ids: HashSet::new(),
+            journal: None,
         }
     }
 
@@ -221,6 +236,7 @@ impl<R: Row> Sheet<R> {
             rows: 0,
             count: Count::default(),
             identity: self.prefix.clone(),
+            tally: Tally::default(),
             part: None,
         });
         let room = (self.settings.row_group_rows - open.waiting.rows).min(self.settings.rotate_rows - open.rows);
@@ -237,6 +253,9 @@ impl<R: Row> Sheet<R> {
             }
             open.identity.update(words);
             open.count.add(row.count());
+            if self.journal.is_some() {
+                row.tally(&mut open.tally);
+            }
         }
         open.rows += rows.len();
         if open.rows >= self.settings.rotate_rows {
@@ -274,7 +293,16 @@ impl<R: Row> Sheet<R> {
         let Some(mut open) = self.open.remove(&hour) else { return };
         let Some(part) = open.part.take() else { return };
         let id = self.new_id(&open.identity);
-        match part.finish(&id) {
+        let finished = match &self.journal {
+            None => part.finish(&id, &mut |_| Ok(())),
+            Some(journal) => {
+                let mut journal = held(journal);
+                let finished = part.finish(&id, &mut |path| journal.intend(path, &open.tally));
+                journal.resolve(finished.as_ref().is_ok_and(|finished| !finished.existed));
+                finished
+            }
+        };
+        match finished {
             Ok(finished) => {
                 self.written.rows += open.rows as u64;
                 self.written.packets += open.count.packets;
@@ -287,7 +315,7 @@ impl<R: Row> Sheet<R> {
                 }
                 self.spare.push(open.waiting);
             }
-            Err(source) => note_failure(failure, self.directory_of(hour), &open, source),
+            Err(source) => self.lose(hour, &open, source, failure),
         }
     }
 
@@ -311,10 +339,17 @@ impl<R: Row> Sheet<R> {
     /// Counts the rows of an hour as lost.
     fn give_up(&mut self, hour: i64, source: ParquetError, failure: &mut Option<Failure>) {
         let Some(mut open) = self.open.remove(&hour) else { return };
-        note_failure(failure, self.directory_of(hour), &open, source);
+        self.lose(hour, &open, source, failure);
         if let Some(part) = open.part.take() {
             part.discard();
         }
+    }
+
+    fn lose(&self, hour: i64, open: &Open, source: ParquetError, failure: &mut Option<Failure>) {
+        if let Some(journal) = &self.journal {
+            held(journal).lose(&open.tally);
+        }
+        note_failure(failure, self.directory_of(hour), open, source);
     }
 
     fn finish_all(&mut self, failure: &mut Option<Failure>) {
@@ -335,7 +370,13 @@ pub struct Writer {
     flows: Sheet<Flow>,
     coverage: Sheet<CoverageRow>,
     recovered: Recovered,
+    data: PathBuf,
+    journal: Option<SharedJournal>,
     _lock: DirectoryLock,
+}
+
+fn held(journal: &SharedJournal) -> MutexGuard<'_, Journal> {
+    journal.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const _: fn() = || {
@@ -365,12 +406,37 @@ impl Writer {
             page_rows: settings.page_rows.max(1),
             ..settings.clone()
         };
+        let mut recovered = recover(&lake)?;
+        if let Some(octets) = journal::remove_unfinished(directory) {
+            recovered.removed += 1;
+            recovered.removed_bytes += octets;
+        }
         Ok(Self {
-            recovered: recover(&lake)?,
+            recovered,
             flows: Sheet::new(flow_table::table(), &lake, site, &settings, source),
             coverage: Sheet::new(coverage_table::table(), &lake, site, &settings, source),
+            data: directory.to_owned(),
+            journal: None,
             _lock: lock,
         })
+    }
+
+    /// Keeps the books of `taps` from here on: see [`Journal::open`].
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn keep_books(
+        &mut self,
+        site: &str,
+        taps: &[impl AsRef<str>],
+        new: (String, [u64; 5]),
+    ) -> Result<(SharedJournal, Opening), LakeError> {
+        let (journal, opening) = Journal::open(&self.data, site, taps, new)?;
+        let journal = Arc::new(Mutex::new(journal));
+        for kept in [&mut self.journal, &mut self.flows.journal, &mut self.coverage.journal] {
+            *kept = Some(Arc::clone(&journal));
+        }
+        Ok((journal, opening))
     }
 
     /// What the start found.
@@ -383,7 +449,11 @@ impl Writer {
         let mut failure = None;
         let rows: Vec<&Flow> = batch.rows().collect();
         self.flows.push(&rows, batch.watermark(), points, &mut failure);
-        failure.map_or(Ok(()), |failure| Err(failure.into()))
+        match (failure, &self.journal) {
+            (Some(failure), _) => Err(failure.into()),
+            (None, Some(journal)) => held(journal).keep(batch.watermark()),
+            (None, None) => Ok(()),
+        }
     }
 
     /// Writes coverage rows.

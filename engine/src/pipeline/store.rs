@@ -53,13 +53,23 @@ pub struct Store {
     points: Vec<ObservationPoint>,
     watched: Watched,
     stored: Stored,
+    /// Files there were when one could not be written.
+    failed_at: Option<u64>,
 }
 
 impl Store {
     /// A store for that many shards.
     pub fn new(writer: Writer, shards: usize, watched: Watched) -> Self {
         let statistics = (0..shards).map(|_| None).collect();
-        Self { writer, merge: Merge::new(shards), statistics, points: Vec::new(), watched, stored: Stored::default() }
+        Self {
+            writer,
+            merge: Merge::new(shards),
+            statistics,
+            points: Vec::new(),
+            watched,
+            stored: Stored::default(),
+            failed_at: None,
+        }
     }
 
     /// Runs until every sender is gone, then closes the lake.
@@ -108,6 +118,14 @@ impl Store {
     }
 
     fn check(&mut self, written: Result<(), LakeError>) {
+        let files = self.writer.totals().files;
+        if written.is_err() {
+            self.failed_at = Some(files);
+        } else if self.failed_at.is_some_and(|then| files > then) {
+            self.failed_at = None;
+            tracing::warn!("files can be written again; what could not be is counted as lost");
+            self.watched.health.holds(Condition::Lake);
+        }
         note(&mut self.stored, &self.watched, written);
     }
 

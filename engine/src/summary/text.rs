@@ -91,6 +91,9 @@ impl Display for Summary {
         let rate = Grouped(self.packets_per_second.round() as u64);
         let memory = self.peak_memory_bytes.map(|bytes| format!(", peak memory {}", Size(bytes))).unwrap_or_default();
         writeln!(f, "{:<14} {:>17.3} s  {rate} packets/s{memory}", "time", self.elapsed_seconds)?;
+        if let Some(seconds) = self.flush_interval_seconds {
+            writeln!(f, "{:<14} {:>19}  the most that a crash can lose", "flush interval", format!("{} s", Grouped(seconds)))?;
+        }
         for error in &self.input_errors {
             writeln!(f, "not read to its end: {}", error.error)?;
         }
@@ -213,7 +216,8 @@ not read to its end: b.pcap is cut short after 12 packets
             assert!(json[field].is_number(), "{field}");
         }
         assert_eq!(json["discarded"], serde_json::json!({"frame_too_short": 0, "link_type": 40, "not_ip": 0}));
-        assert_eq!(json["lost"], serde_json::json!({"ring_full": 20, "no_ring": 0, "no_slot": 0, "bad_record": 0, "write": 500}));
+        let lost = serde_json::json!({"ring_full": 20, "no_ring": 0, "no_slot": 0, "bad_record": 0, "write": 500, "crash": 0});
+        assert_eq!(json["lost"], lost);
         assert_eq!(json["imbalance"], serde_json::json!({"packets": 0, "octets": 0}));
         assert_eq!(json["samples"]["clinical"], 1_200);
         assert_eq!(json["packets_per_second"], 2_469_134.0);

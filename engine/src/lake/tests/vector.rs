@@ -139,7 +139,7 @@ fn coverage_row() -> CoverageRow {
     counters.samples_lost = std::array::from_fn(|class| 80 + class as u64);
     ledger.metered = Count { packets: 90, octets: 91 };
     ledger.resident = Count { packets: 92, octets: 93 };
-    ledger.user_lost = [Count { packets: 94, octets: 95 }, Count { packets: 96, octets: 97 }];
+    ledger.user_lost = [(94, 95), (96, 97), (98, 99)].map(|(packets, octets)| Count { packets, octets });
     CoverageRow {
         minute: super::T,
         observation_point: Arc::from("tap0"),
@@ -167,6 +167,7 @@ fn every_coverage_column_is_filled_from_its_field() {
         "lost_ring_full_packets": 30, "lost_no_ring_packets": 31, "lost_ring_full_octets": 40, "lost_no_ring_octets": 41,
         "lost_no_slot_packets": 32, "lost_no_slot_octets": 42,
         "lost_bad_record_packets": 94, "lost_bad_record_octets": 95, "lost_write_packets": 96, "lost_write_octets": 97,
+        "lost_crash_packets": 98, "lost_crash_octets": 99,
         "metered_packets": 90, "metered_octets": 91, "resident_packets": 92, "resident_octets": 93,
         "imbalance_packets": -98, "imbalance_octets": 99, "deltas": 50, "super_frames": 51, "truncated_frames": 52,
         "recognised_duplicate_packets": 53, "recognised_duplicate_octets": 54, "tunnelled_packets": 55,
