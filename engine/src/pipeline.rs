@@ -8,6 +8,7 @@ mod listing;
 mod live;
 mod offline;
 mod shard;
+mod sides;
 mod store;
 mod types;
 
@@ -41,7 +42,7 @@ use crate::{
     limit::{BATCH_DELTAS, BATCHES_MAX, EPOCHS_MAX, LEDGERS_MAX},
     progress::Progress,
     serve::health::{Condition, Health},
-    summary::{Summary, Totals},
+    summary::{Sided, Summary, Totals},
     telemetry::{Telemetry, peak_memory_bytes},
     time,
 };
@@ -104,7 +105,8 @@ impl Stages {
         let books = Books::new(rings, rings_per_point, watched.clone(), to_store.clone());
         let books = spawn("books".to_owned(), move || books.run(&from_capture))?;
         drop::<Sender<ToStore>>(to_store);
-        let store = Store::new(writer, config.biflow.shards, watched.clone());
+        let idle_nanos = i64::try_from(config.biflow.idle_timeout.as_nanos()).unwrap_or(i64::MAX);
+        let store = Store::new(writer, config.biflow.shards, idle_nanos, watched.clone());
         let store = spawn("store".to_owned(), move || store.run(&from_shards))?;
         let outlets = Outlets { shards: inlets, ledger: to_books, recycled, batch_deltas: BATCH_DELTAS };
         Ok(Self { outlets, shards, books, store, began })
@@ -135,7 +137,8 @@ impl Stages {
         }
         let nanos = time::monotonic().saturating_sub(began);
         let error = stored.error.or_else(|| dead.first().map(|name| PipelineError::Died(name.clone())));
-        Finished { ledger, stored: stored.totals, by_reason: stored.by_reason, seconds: nanos as f64 / 1e9, error }
+        let Stored { totals, by_reason, sided, .. } = stored;
+        Finished { ledger, stored: totals, by_reason, sided, seconds: nanos as f64 / 1e9, error }
     }
 }
 
@@ -144,6 +147,7 @@ struct Finished {
     ledger: Ledger,
     stored: crate::lake::Totals,
     by_reason: [u64; crate::flow::FlowEndReason::ALL.len()],
+    sided: Sided,
     seconds: f64,
     error: Option<PipelineError>,
 }
@@ -154,6 +158,7 @@ impl Finished {
         let totals = Totals {
             site: site.to_owned(),
             flows_by_end_reason: self.by_reason,
+            sided: self.sided.clone(),
             files_written: self.stored.files,
             bytes_written: self.stored.bytes,
             elapsed_seconds: self.seconds,

@@ -14,7 +14,6 @@ use super::{Watched, points_now, store::ToStore};
 use crate::{
     coverage::{CoverageRow, MINUTE_NANOS},
     ledger::{Ledger, LedgerAtMark},
-    telemetry::metric::Metric,
 };
 
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -110,7 +109,6 @@ impl Books {
         self.latest[ring] = at_mark.ledger;
         if let Some(telemetry) = &self.watched.telemetry {
             telemetry.record_mark(&at_mark.mark);
-            telemetry.add(Metric::CaptureMarks, &[], 1);
         }
     }
 
@@ -138,9 +136,9 @@ impl Books {
         let name = if self.watched.counters.is_empty() { None } else { names.get(number).map(|point| point.name.clone()) };
         let name = name.unwrap_or_else(|| "replay".into());
         let mut row = CoverageRow::between(minute * MINUTE_NANOS, name, &point.before, &after);
-        if let Some(counters) = self.watched.counters.get(number) {
-            row.nic_dropped = since(known(&counters.dropped), &mut point.dropped);
-            row.tx_packets = since(known(&counters.transmitted), &mut point.transmitted);
+        if let (Some(counters), Some(ledger)) = (self.watched.counters.get(number), &mut row.ledger) {
+            ledger.nic_dropped = since(known(&counters.dropped), &mut point.dropped);
+            ledger.tx_packets = since(known(&counters.transmitted), &mut point.transmitted);
         }
         point.before = after;
         // The store outlives the books.
