@@ -3,6 +3,7 @@
 pub mod capinfos;
 pub mod compare;
 pub mod conversations;
+pub mod copies;
 pub mod fuzz;
 pub mod kernel;
 pub mod meter;

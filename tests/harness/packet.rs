@@ -45,6 +45,30 @@ pub struct Headers {
     pub payload: usize,
 }
 
+/// Whether a VLAN tag stands at an offset.
+pub fn is_tag(frame: &[u8], at: usize) -> bool {
+    frame.get(at..at + 4).is_some_and(|tag| TAGS.contains(&u16::from_be_bytes([tag[0], tag[1]])))
+}
+
+/// Whether the frame has a VLAN tag.
+pub fn is_tagged(frame: &[u8]) -> bool {
+    is_tag(frame, 12)
+}
+
+/// Offset of the IP header, and whether it is IPv6; `None` without one.
+pub fn network(frame: &[u8]) -> Option<(usize, bool)> {
+    let mut at = 12;
+    while is_tag(frame, at) {
+        at += 4;
+    }
+    let version = *frame.get(at + 2)? >> 4;
+    match (u16::from_be_bytes([frame[at], frame[at + 1]]), version) {
+        (IPV4, 4) if frame.len() >= at + 22 => Some((at + 2, false)),
+        (IPV6, 6) if frame.len() >= at + 42 => Some((at + 2, true)),
+        _ => None,
+    }
+}
+
 /// The headers of TCP and UDP packets without IPv6 extension headers; `None` for all else.
 pub fn headers(frame: &[u8]) -> Option<Headers> {
     let word = |at: usize| Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]));
