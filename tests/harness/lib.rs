@@ -5,8 +5,10 @@ pub mod compare;
 pub mod conversations;
 pub mod copies;
 pub mod fuzz;
+pub mod golden;
 pub mod kernel;
 pub mod meter;
+pub mod nesting;
 pub mod packet;
 pub mod random;
 pub mod reference;
@@ -16,6 +18,8 @@ pub mod sides;
 pub mod stage;
 pub mod tap;
 pub mod traffic;
+pub mod tunnel;
+pub mod underlay;
 
 use std::path::PathBuf;
 

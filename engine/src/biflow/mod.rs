@@ -31,6 +31,7 @@ mod side;
 mod sidedness;
 mod slab;
 mod table;
+mod tunnel;
 mod wheel;
 
 #[cfg(test)]
