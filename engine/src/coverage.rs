@@ -1,5 +1,5 @@
-//! The coverage record: what one observation point saw, kept and lost in one minute, so that every later question ("was the tap
-//! whole then?") has an answer.
+//! The coverage record: what one observation point saw, kept and lost in one minute, and of how many flows it saw one direction only,
+//! so that every later question ("was the tap whole then?") has an answer.
 
 use std::sync::Arc;
 
@@ -8,19 +8,51 @@ use auscult_ebpf::record::Counters;
 use crate::{
     flow::UnixNanos,
     ledger::{Count, Ledger, UserLost},
+    sidedness::SideCounts,
 };
 
 /// Nanoseconds of a minute, the span of one row.
 pub const MINUTE_NANOS: i64 = 60_000_000_000;
 
-/// One minute of one observation point. Everything is an increment within the minute, but `ledger.resident`, which is the state
-/// at its end. Several rows of one minute and point (an engine that was restarted within it) add up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the counts of a row are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// The whole observation point.
+    Port,
+    /// One VLAN of it (outermost tag of a flow's first packet; `None`: untagged). The rows of all VLANs add up to those of the port.
+    Vlan(Option<u16>),
+}
+
+impl Scope {
+    /// Name in the lake.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Port => "port",
+            Self::Vlan(_) => "vlan",
+        }
+    }
+}
+
+/// One minute of one observation point, or of one VLAN of it. Everything is an increment within the minute, but `resident`, which
+/// is the state at its end. Several rows of one minute, point and scope add up: the ledger's is written when the minute is over,
+/// those of sidedness when no flow can end in it any more.
+#[derive(Clone, Debug, PartialEq)]
 pub struct CoverageRow {
     /// Start of the minute.
     pub minute: UnixNanos,
     /// Name of the observation point.
     pub observation_point: Arc<str>,
+    /// What the counts are of.
+    pub scope: Scope,
+    /// The ledger's part; `None` in rows of sidedness.
+    pub ledger: Option<LedgerMinute>,
+    /// Sidedness of the flows (and segments) whose last packet lies in the minute; `None` in rows of the ledger.
+    pub sides: Option<SideCounts>,
+}
+
+/// What one observation point kept and lost in one minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LedgerMinute {
     /// Increments, and what is resident at the end.
     pub ledger: Ledger,
     /// Packets and octets by which the ledger came out of balance in the minute; zero, or the law is broken.
@@ -31,18 +63,27 @@ pub struct CoverageRow {
     pub tx_packets: Option<u64>,
 }
 
+/// Start of the minute that a time lies in.
+pub const fn minute_of(at: UnixNanos) -> UnixNanos {
+    at - at.rem_euclid(MINUTE_NANOS)
+}
+
 impl CoverageRow {
     /// The row of a minute that began with the ledger at `before` and ended with it at `after`. `minute` may be any time in it.
     pub fn between(minute: UnixNanos, observation_point: Arc<str>, before: &Ledger, after: &Ledger) -> Self {
         let (was, is) = (before.imbalance(), after.imbalance());
-        Self {
-            minute: minute - minute.rem_euclid(MINUTE_NANOS),
-            observation_point,
+        let ledger = LedgerMinute {
             ledger: increment(before, after),
             imbalance: (is.0.saturating_sub(was.0), is.1.saturating_sub(was.1)),
             nic_dropped: None,
             tx_packets: None,
-        }
+        };
+        Self { minute: minute_of(minute), observation_point, scope: Scope::Port, ledger: Some(ledger), sides: None }
+    }
+
+    /// The sidedness of one scope in one minute.
+    pub const fn of_sides(minute: UnixNanos, observation_point: Arc<str>, scope: Scope, sides: SideCounts) -> Self {
+        Self { minute: minute_of(minute), observation_point, scope, ledger: None, sides: Some(sides) }
     }
 
     /// Adds what this row says to a ledger of the rows before it: what has been told of the point so far. Its residents are those
@@ -121,6 +162,7 @@ mod tests {
         after.resident.packets = 4;
         let row = CoverageRow::between(3 * MINUTE_NANOS + 17, "tap0".into(), &before, &after);
         assert_eq!(row.minute, 3 * MINUTE_NANOS);
+        let row = row.ledger.expect("a row of the ledger");
         assert_eq!(row.ledger.counters.seen_packets, 15);
         assert_eq!(row.ledger.metered.packets, 11);
         assert_eq!(row.ledger.resident.packets, 4);

@@ -14,6 +14,8 @@ use auscult_ebpf::{
     record::Tunnel,
 };
 
+use crate::sidedness::Sidedness;
+
 /// Nanoseconds since 1970-01-01T00:00:00Z.
 pub type UnixNanos = i64;
 
@@ -314,6 +316,8 @@ pub struct Flow {
     pub end_reason: FlowEndReason,
     /// How the initiator was found.
     pub initiator_by: InitiatorBy,
+    /// Whether both directions were seen, in this segment or an earlier one.
+    pub sidedness: Sidedness,
     /// Initiator (`Forward`) and responder (`Reverse`).
     pub endpoint: Both<Endpoint>,
     /// IP protocol number; `None` for flows that are not IP.
@@ -340,6 +344,13 @@ pub struct Flow {
     pub handshake_rtt_initiator: Option<u64>,
     /// The first packets in time order, at most [`FIRST_PACKETS`].
     pub first_packets: [Option<FirstPacket>; FIRST_PACKETS],
+}
+
+impl Flow {
+    /// The flow is TCP, and its header could be read.
+    pub fn is_tcp(&self) -> bool {
+        self.side.0.iter().any(|side| side.tcp.is_some())
+    }
 }
 
 /// Rows of one epoch, and the watermark they are complete up to.

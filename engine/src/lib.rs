@@ -17,6 +17,7 @@ pub mod progress;
 pub mod scene;
 pub mod serve;
 pub mod shutdown;
+pub mod sidedness;
 pub mod summary;
 pub mod telemetry;
 pub mod time;

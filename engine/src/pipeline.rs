@@ -9,6 +9,7 @@ mod live;
 mod offline;
 mod resume;
 mod shard;
+mod sides;
 mod store;
 mod types;
 
@@ -46,7 +47,7 @@ use crate::{
     limit::{BATCH_DELTAS, BATCHES_MAX, EPOCHS_MAX, LEDGERS_MAX},
     progress::Progress,
     serve::health::{Condition, Health},
-    summary::{Summary, Totals},
+    summary::{Sided, Summary, Totals},
     telemetry::{Telemetry, peak_memory_bytes},
     time,
 };
@@ -121,7 +122,8 @@ impl Stages {
         let books = Books::new(rings, rings_per_point, inheritance, watched.clone(), to_store.clone());
         let books = spawn("books".to_owned(), move || books.run(&from_capture))?;
         drop::<Sender<ToStore>>(to_store);
-        let store = Store::new(writer, config.biflow.shards, watched.clone());
+        let idle_nanos = i64::try_from(config.biflow.idle_timeout.as_nanos()).unwrap_or(i64::MAX);
+        let store = Store::new(writer, config.biflow.shards, idle_nanos, watched.clone());
         let store = spawn("store".to_owned(), move || store.run(&from_shards))?;
         let outlets = Outlets { shards: inlets, ledger: to_books, recycled, batch_deltas: BATCH_DELTAS };
         Ok(Self { outlets, shards, books, store, resumed, began })
@@ -157,7 +159,8 @@ impl Stages {
         // Of dead threads nobody knows what they held: the next engine finds it out.
         let unclosed = resumed.filter(|_| dead.is_empty()).and_then(Resumed::finish);
         let error = error.or(unclosed);
-        Finished { ledger, stored: stored.totals, by_reason: stored.by_reason, seconds: nanos as f64 / 1e9, error }
+        let Stored { totals, by_reason, sided, .. } = stored;
+        Finished { ledger, stored: totals, by_reason, sided, seconds: nanos as f64 / 1e9, error }
     }
 }
 
@@ -166,6 +169,7 @@ struct Finished {
     ledger: Ledger,
     stored: crate::lake::Totals,
     by_reason: [u64; crate::flow::FlowEndReason::ALL.len()],
+    sided: Sided,
     seconds: f64,
     error: Option<PipelineError>,
 }
@@ -176,6 +180,7 @@ impl Finished {
         let totals = Totals {
             site: site.to_owned(),
             flows_by_end_reason: self.by_reason,
+            sided: self.sided.clone(),
             files_written: self.stored.files,
             bytes_written: self.stored.bytes,
             elapsed_seconds: self.seconds,

@@ -4,6 +4,7 @@
 //! imbalance.packets`. What was lost in userspace was counted as metered before; here it stands under `lost` and no longer under
 //! `packets_metered`, which is thereby the number of packets in the flow rows on disk.
 
+mod sided;
 mod text;
 
 use auscult_ebpf::{
@@ -12,6 +13,7 @@ use auscult_ebpf::{
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
+pub use self::sided::{Sided, SidedScope};
 use crate::{
     flow::FlowEndReason,
     ledger::{Count, Ledger, UserLost},
@@ -69,6 +71,8 @@ pub struct Totals {
     pub site: String,
     /// Flow rows by end reason, indexed as [`FlowEndReason::ALL`].
     pub flows_by_end_reason: [u64; FlowEndReason::ALL.len()],
+    /// Flows by sidedness.
+    pub sided: Sided,
     /// Devices known at the end.
     pub devices: u64,
     /// Alerts raised.
@@ -114,6 +118,8 @@ pub struct Summary {
     pub flows: u64,
     /// Flow rows by end reason.
     pub flows_by_end_reason: Named,
+    /// Of how many flows the tap saw one direction only.
+    pub sidedness: Sided,
     /// Devices known at the end.
     pub devices: u64,
     /// Alerts raised.
@@ -188,6 +194,7 @@ impl Summary {
             imbalance: Imbalance { packets, octets },
             flows: totals.flows_by_end_reason.iter().sum(),
             flows_by_end_reason: Named(reasons.map(|(reason, count)| (reason.name(), count)).collect()),
+            sidedness: totals.sided,
             devices: totals.devices,
             alerts: totals.alerts,
             incidents: totals.incidents,

@@ -14,6 +14,7 @@ use super::{
     community_id::{Ports, community_id},
     entry::Entry,
     side::{HAS_ACK, HAS_MACS, HAS_SYN, SPLIT, SYN_IS_ACK, SideState},
+    sidedness::sidedness,
 };
 use crate::flow::{
     Address, Both, Direction, Endpoint, FirstPacket, Flow, FlowEndReason, Intervals, Mac, Side, TcpOpening, TcpSide, Tunnels,
@@ -52,6 +53,7 @@ pub(super) fn export(
         end: unix(seen().map(|side| side.last).max().unwrap_or(entry.last), utc_offset),
         end_reason: reason,
         initiator_by,
+        sidedness: sidedness(entry),
         endpoint: Both([endpoint(entry, forward), endpoint(entry, 1 - forward)]),
         protocol: is_ip.then_some(key.protocol),
         ethertype: ethertype(key),

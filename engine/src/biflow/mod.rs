@@ -28,6 +28,7 @@ mod identity;
 mod merge;
 mod sequence;
 mod side;
+mod sidedness;
 mod slab;
 mod table;
 mod tunnel;

@@ -25,9 +25,10 @@ use super::{
     schema::{SCHEMA_VERSION, SharedSchema, Table},
 };
 use crate::{
-    coverage::{CoverageRow, MINUTE_NANOS},
+    coverage::{CoverageRow, MINUTE_NANOS, Scope},
     flow::{Flow, FlowBatch, ObservationPoint, UnixNanos},
     ledger::Count,
+    sidedness::Sidedness,
 };
 
 const HOUR_NANOS: i64 = 3_600_000_000_000;
@@ -87,13 +88,31 @@ impl Row for CoverageRow {
         self.minute
     }
     fn identity(&self) -> [u64; 6] {
-        let name = Sha1::digest(self.observation_point.as_bytes());
-        let mut point = [0; 8];
-        point.copy_from_slice(&name[..8]);
-        let ledger = &self.ledger;
-        let seen = ledger.seen();
-        let resident = ledger.resident.packets;
-        [self.minute.cast_unsigned(), u64::from_le_bytes(point), seen.packets, seen.octets, ledger.metered.packets, resident]
+        let word = |digest: Sha1| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&digest.finalize()[..8]);
+            u64::from_le_bytes(word)
+        };
+        let point = word(Sha1::new_with_prefix(self.observation_point.as_bytes()));
+        let minute = self.minute.cast_unsigned();
+        let Some(sides) = &self.sides else {
+            let ledger = self.ledger.map(|row| row.ledger).unwrap_or_default();
+            let (seen, resident) = (ledger.seen(), ledger.resident.packets);
+            return [minute, point, seen.packets, seen.octets, ledger.metered.packets, resident];
+        };
+        let scope = match self.scope {
+            Scope::Port => 0,
+            Scope::Vlan(None) => 1,
+            Scope::Vlan(Some(vlan)) => 2 + u64::from(vlan),
+        };
+        let mut counts = Sha1::new();
+        for (part, kind) in sides.parts().into_iter().flat_map(|part| Sidedness::ALL.map(|kind| (part, kind))) {
+            let (flows, packets) = part.of(kind);
+            counts.update(flows.to_le_bytes());
+            counts.update(packets.to_le_bytes());
+        }
+        // No ledger's row has so many packets.
+        [minute, point, u64::MAX, scope, word(counts), 0]
     }
     fn count(&self) -> Count {
         Count::default()
@@ -369,6 +388,8 @@ impl<R: Row> Sheet<R> {
 pub struct Writer {
     flows: Sheet<Flow>,
     coverage: Sheet<CoverageRow>,
+    /// Rows of sidedness come by another way than those of the ledger, so the order of the two is not the same in every replay.
+    sides: Sheet<CoverageRow>,
     recovered: Recovered,
     data: PathBuf,
     journal: Option<SharedJournal>,
@@ -417,6 +438,7 @@ impl Writer {
             coverage: Sheet::new(coverage_table::table(), &lake, site, &settings, source),
             data: directory.to_owned(),
             journal: None,
+            sides: Sheet::new(coverage_table::table(), &lake, site, &settings, source),
             _lock: lock,
         })
     }
@@ -460,18 +482,23 @@ impl Writer {
     pub fn coverage(&mut self, rows: &[CoverageRow]) -> Result<(), LakeError> {
         let Some(newest) = rows.iter().map(|row| row.minute).max() else { return Ok(()) };
         let mut failure = None;
-        self.coverage.push(&rows.iter().collect::<Vec<_>>(), newest.saturating_add(MINUTE_NANOS), &[], &mut failure);
+        let (sides, ledger): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.sides.is_some());
+        for (sheet, rows) in [(&mut self.coverage, ledger), (&mut self.sides, sides)] {
+            if !rows.is_empty() {
+                sheet.push(&rows, newest.saturating_add(MINUTE_NANOS), &[], &mut failure);
+            }
+        }
         failure.map_or(Ok(()), |failure| Err(failure.into()))
     }
 
     /// What is visible so far.
     pub fn totals(&self) -> Totals {
-        let (flows, coverage) = (self.flows.written, self.coverage.written);
+        let (flows, coverage, sides) = (self.flows.written, self.coverage.written, self.sides.written);
         Totals {
-            coverage_rows: coverage.rows,
-            files: flows.files + coverage.files,
-            bytes: flows.bytes + coverage.bytes,
-            files_present: flows.files_present + coverage.files_present,
+            coverage_rows: coverage.rows + sides.rows,
+            files: flows.files + coverage.files + sides.files,
+            bytes: flows.bytes + coverage.bytes + sides.bytes,
+            files_present: flows.files_present + coverage.files_present + sides.files_present,
             ..flows
         }
     }
@@ -481,6 +508,7 @@ impl Writer {
         let mut failure = None;
         self.flows.finish_all(&mut failure);
         self.coverage.finish_all(&mut failure);
+        self.sides.finish_all(&mut failure);
         (self.totals(), failure.map_or(Ok(()), |failure| Err(failure.into())))
     }
 }

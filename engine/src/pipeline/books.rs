@@ -18,7 +18,6 @@ use crate::{
     account::settle,
     coverage::{CoverageRow, MINUTE_NANOS},
     ledger::{Ledger, LedgerAtMark, UserLost},
-    telemetry::metric::Metric,
 };
 
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -151,7 +150,6 @@ impl Books {
         }
         if let Some(telemetry) = &self.watched.telemetry {
             telemetry.record_mark(&at_mark.mark);
-            telemetry.add(Metric::CaptureMarks, &[], 1);
         }
     }
 
@@ -203,9 +201,9 @@ impl Books {
         let point = &mut self.points[number];
         let Some(minute) = point.minute.take() else { return };
         let mut row = CoverageRow::between(minute * MINUTE_NANOS, name, &point.before, &after);
-        if let Some(counters) = self.watched.counters.get(number) {
-            row.nic_dropped = since(known(&counters.dropped), &mut point.dropped);
-            row.tx_packets = since(known(&counters.transmitted), &mut point.transmitted);
+        if let (Some(counters), Some(ledger)) = (self.watched.counters.get(number), &mut row.ledger) {
+            ledger.nic_dropped = since(known(&counters.dropped), &mut point.dropped);
+            ledger.tx_packets = since(known(&counters.transmitted), &mut point.transmitted);
         }
         point.before = after;
         // The store outlives the books.

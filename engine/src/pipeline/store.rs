@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 
-use super::{PipelineError, Watched, count, points_now};
+use super::{PipelineError, Watched, count, points_now, sides::SideBooks};
 use crate::{
     biflow::{Epoch, Merge, Statistics},
     coverage::CoverageRow,
@@ -12,6 +12,8 @@ use crate::{
     lake::{LakeError, Totals, Writer},
     ledger::Count,
     serve::health::Condition,
+    sidedness::{Sidedness, TRANSPORTS},
+    summary::Sided,
     telemetry::{Telemetry, metric::Metric},
 };
 
@@ -39,6 +41,8 @@ pub struct Stored {
     pub totals: Totals,
     /// Flow rows by end reason.
     pub by_reason: [u64; FlowEndReason::ALL.len()],
+    /// Flows by sidedness.
+    pub sided: Sided,
     /// Packets in rows that could not be written.
     pub lost: Count,
     /// The first error.
@@ -50,6 +54,7 @@ pub struct Store {
     writer: Writer,
     merge: Merge,
     statistics: Vec<Option<Statistics>>,
+    sides: SideBooks,
     points: Vec<ObservationPoint>,
     watched: Watched,
     stored: Stored,
@@ -58,18 +63,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store for that many shards.
-    pub fn new(writer: Writer, shards: usize, watched: Watched) -> Self {
+    /// A store for that many shards, whose flows end when they were idle for so long.
+    pub fn new(writer: Writer, shards: usize, idle_nanos: i64, watched: Watched) -> Self {
         let statistics = (0..shards).map(|_| None).collect();
-        Self {
-            writer,
-            merge: Merge::new(shards),
-            statistics,
-            points: Vec::new(),
-            watched,
-            stored: Stored::default(),
-            failed_at: None,
-        }
+        let (merge, sides) = (Merge::new(shards), SideBooks::new(idle_nanos));
+        Self { writer, merge, statistics, sides, points: Vec::new(), watched, stored: Stored::default(), failed_at: None }
     }
 
     /// Runs until every sender is gone, then closes the lake.
@@ -94,7 +92,10 @@ impl Store {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
-        let Self { writer, watched, mut stored, .. } = self;
+        let Self { mut writer, sides, points, watched, mut stored, .. } = self;
+        let (rows, sided) = sides.finish(&points);
+        stored.sided = sided;
+        note(&mut stored, &watched, writer.coverage(&rows));
         let (totals, closed) = writer.close();
         stored.totals = totals;
         note(&mut stored, &watched, closed);
@@ -114,6 +115,9 @@ impl Store {
             self.points = points_now(&self.watched.points);
         }
         let written = self.writer.flows(batch, &self.points);
+        self.check(written);
+        let minutes = self.sides.take(batch, &self.points);
+        let written = self.writer.coverage(&minutes);
         self.check(written);
     }
 
@@ -141,6 +145,24 @@ impl Store {
             telemetry.follow(Metric::BiflowFlowsExported, &[reason.name()], exported);
         }
         tell_totals(telemetry, &self.writer.totals());
+        self.tell_sides(telemetry);
+    }
+
+    /// By tap; in replay no interface has series.
+    fn tell_sides(&self, telemetry: &Telemetry) {
+        if self.watched.counters.is_empty() {
+            return;
+        }
+        for (point, sides) in self.sides.by_point() {
+            let Some(point) = point.and_then(|point| self.points.get(point as usize)) else { continue };
+            for (transport, part) in TRANSPORTS.into_iter().zip(sides.parts()) {
+                for kind in Sidedness::ALL {
+                    let ((flows, packets), labels) = (part.of(kind), [&*point.name, transport, kind.name()]);
+                    telemetry.follow(Metric::BiflowSidedFlows, &labels, flows);
+                    telemetry.follow(Metric::BiflowSidedPackets, &labels, packets);
+                }
+            }
+        }
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Named, Summary};
+use super::{Named, Sided, SidedScope, Summary};
+use crate::{
+    limit::{ONE_SIDED_PERCENT_NAMED, ONE_SIDED_SCOPES_NAMED},
+    sidedness::{Sidedness, Sides},
+};
 
 /// A number with a comma every three digits.
 struct Grouped(u64);
@@ -50,6 +54,30 @@ fn line(f: &mut Formatter<'_>, sign: char, name: &str, packets: u64, rest: &str)
     writeln!(f, "{}", text.trim_end())
 }
 
+fn tell(f: &mut Formatter<'_>, name: &str, count: u64, rest: &str) -> fmt::Result {
+    let text = format!("{name:<14} {:>19}  {rest}", Grouped(count));
+    writeln!(f, "{}", text.trim_end())
+}
+
+/// The scopes in which the tap misses a direction.
+fn one_sided(f: &mut Formatter<'_>, sided: &Sided) -> fmt::Result {
+    let is_named = |scope: &&SidedScope| {
+        let tcp = &scope.sides.tcp;
+        tcp.one_sided_flows > 0 && tcp.one_sided_flows * 100 >= tcp.decided_flows() * ONE_SIDED_PERCENT_NAMED
+    };
+    for scope in sided.scopes.iter().filter(is_named).take(ONE_SIDED_SCOPES_NAMED) {
+        let vlan = scope.vlan.map_or_else(|| "untagged".to_owned(), |vlan| format!("VLAN {vlan}"));
+        let (one, all) = (Grouped(scope.sides.tcp.one_sided_flows), Grouped(scope.sides.tcp.decided_flows()));
+        let point = &scope.observation_point;
+        writeln!(f, "  ! {one} of {all} TCP conversations on {point} {vlan} are one-sided: the mirror misses a direction")?;
+    }
+    let unnamed = sided.scopes.iter().filter(is_named).count().saturating_sub(ONE_SIDED_SCOPES_NAMED);
+    if unnamed > 0 {
+        writeln!(f, "    and on {unnamed} more VLANs: see `sidedness` of --json")?;
+    }
+    Ok(())
+}
+
 impl Display for Summary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "packets at site {}", self.site)?;
@@ -78,11 +106,15 @@ impl Display for Summary {
         if self.truncated_frames > 0 {
             writeln!(f, "    {} frames were captured shorter than they were on the wire", Grouped(self.truncated_frames))?;
         }
-        let mut field = |name: &str, count: u64, rest: String| {
-            let text = format!("{name:<14} {:>19}  {rest}", Grouped(count));
-            writeln!(f, "{}", text.trim_end())
-        };
+        let mut field = |name: &str, count: u64, rest: String| tell(f, name, count, &rest);
         field("flows", self.flows, parts(&self.flows_by_end_reason))?;
+        let tcp = &self.sidedness.tcp;
+        if *tcp != Sides::default() {
+            let kinds = Sidedness::ALL.map(|kind| (kind.name(), tcp.of(kind).0));
+            field("TCP flows", kinds.iter().map(|(_, flows)| flows).sum(), parts(&Named(kinds.to_vec())))?;
+        }
+        one_sided(f, &self.sidedness)?;
+        let mut field = |name: &str, count: u64, rest: String| tell(f, name, count, &rest);
         field("samples", self.samples.total(), parts(&self.samples))?;
         if self.samples_shed.total() > 0 {
             field("samples shed", self.samples_shed.total(), parts(&self.samples_shed))?;
@@ -115,6 +147,7 @@ mod tests {
     use super::*;
     use crate::{
         ledger::{Count, Ledger, UserLost},
+        sidedness::SideCounts,
         summary::{InputError, Totals},
     };
 
@@ -170,6 +203,30 @@ not read to its end: b.pcap is cut short after 12 packets
     }
 
     #[test]
+    fn one_sided_vlans_are_named() {
+        let scope = |vlan, one_sided_flows, two_sided_flows| {
+            let tcp = Sides { one_sided_flows, two_sided_flows, undecided_flows: 1, ..Sides::default() };
+            let sides = SideCounts { tcp, other: Sides { undecided_flows: 9, ..Sides::default() } };
+            SidedScope { observation_point: "tap0".to_owned(), vlan, sides }
+        };
+        let scopes = vec![scope(Some(7), 4, 96), scope(Some(20), 3, 7), scope(None, 1_500, 0), scope(Some(8), 0, 0)];
+        let totals = Totals { sided: Sided::new(scopes, SideCounts::default()), ..Totals::default() };
+        let text = Summary::new(&Ledger::default(), totals).to_string();
+        let expect = "\
+TCP flows                    1,614  two_sided 103, one_sided 1,507, undecided 4
+  ! 1,500 of 1,500 TCP conversations on tap0 untagged are one-sided: the mirror misses a direction
+  ! 3 of 10 TCP conversations on tap0 VLAN 20 are one-sided: the mirror misses a direction
+samples";
+        assert!(text.contains(expect), "{text}");
+        let many = (0..70).map(|vlan| scope(Some(vlan), 1, 0)).collect();
+        let sided = Sided::new(many, SideCounts::default());
+        assert_eq!((sided.scopes.len(), sided.scopes_unlisted, sided.tcp.one_sided_flows), (64, 6, 70));
+        let text = Summary::new(&Ledger::default(), Totals { sided, ..Totals::default() }).to_string();
+        assert_eq!(text.matches("  ! ").count(), 5);
+        assert!(text.contains("    and on 59 more VLANs: see `sidedness` of --json\n"), "{text}");
+    }
+
+    #[test]
     fn the_law_holds_in_the_summary() {
         let summary = summary();
         let known = summary.packets_metered
@@ -220,6 +277,7 @@ not read to its end: b.pcap is cut short after 12 packets
         assert_eq!(json["lost"], lost);
         assert_eq!(json["imbalance"], serde_json::json!({"packets": 0, "octets": 0}));
         assert_eq!(json["samples"]["clinical"], 1_200);
+        assert_eq!(json["sidedness"]["tcp"]["one_sided_flows"], 0);
         assert_eq!(json["packets_per_second"], 2_469_134.0);
         assert_eq!(json["input_errors"][0]["input"], "b.pcap");
         assert_eq!(serde_json::to_value(Summary::of_nothing("x")).expect("serialisable")["packets_seen"], 0);
