@@ -27,8 +27,8 @@ pub struct Settings {
     pub disposition: u32,
     /// Frames of more octets are counted as super-frames (GRO/LRO); zero: none are.
     pub super_frame_octets: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// Octets of each CPU's ring. The loader sets it.
+    pub ring_octets: u32,
     /// Octets of samples per tick and CPU, by [`Class`].
     pub sample_shares: [u32; Class::CELLS],
 }
@@ -54,7 +54,7 @@ impl Settings {
             observation_point: 0,
             disposition: 2,
             super_frame_octets: 0,
-            reserved: 0,
+            ring_octets: 0,
             sample_shares: crate::sample::SHARES_DEFAULT,
         }
     }

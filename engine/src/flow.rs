@@ -308,7 +308,14 @@ pub struct Flow {
     pub first_packets: [Option<FirstPacket>; FIRST_PACKETS],
 }
 
-/// Rows of one epoch, and the watermark they are complete up to.
+impl Flow {
+    /// What rows of one epoch are ordered by, whichever shard they come from.
+    pub const fn sort_key(&self) -> (UnixNanos, u64, u32) {
+        (self.end, self.flow_id, self.segment)
+    }
+}
+
+/// Rows of one epoch or of a part of it, and the watermark the epoch is complete up to.
 #[derive(Clone, Debug, Default)]
 pub struct FlowBatch {
     rows: Vec<Flow>,
@@ -319,10 +326,10 @@ pub struct FlowBatch {
 impl FlowBatch {
     /// Rows in any order; they stay where they are, for they are large.
     pub fn new(rows: Vec<Flow>, watermark: UnixNanos) -> Self {
-        let key = |(place, row): (u32, &Flow)| (row.end, row.flow_id, row.segment, place);
+        let key = |(place, row): (u32, &Flow)| (row.sort_key(), place);
         let mut keys: Vec<_> = (0..).zip(&rows).map(key).collect();
         keys.sort_unstable();
-        let order = keys.into_iter().map(|(.., place)| place).collect();
+        let order = keys.into_iter().map(|(_, place)| place).collect();
         Self { rows, order, watermark }
     }
 
@@ -341,7 +348,7 @@ impl FlowBatch {
         self.rows.is_empty()
     }
 
-    /// No later batch carries a flow that ended by idle timeout before this, less the longest timeout.
+    /// No batch of a later watermark carries a flow that ended by idle timeout before this, less the longest timeout.
     pub fn watermark(&self) -> UnixNanos {
         self.watermark
     }

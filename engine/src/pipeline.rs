@@ -6,6 +6,7 @@
 mod books;
 mod listing;
 mod live;
+mod memory;
 mod offline;
 mod shard;
 mod store;
@@ -14,6 +15,7 @@ mod types;
 pub use self::{
     listing::{coverage, dictionary, flows},
     live::{demo, run, run_inside},
+    memory::{memory_of_replay, memory_of_run},
     offline::replay,
     types::{Column, DemoRequest, Listing, Outcome, PipelineError, ReplayRequest, Selection},
 };
@@ -25,11 +27,11 @@ use std::{
 };
 
 use auscult_ebpf::settings::{FLAG_CLOCK_PER_POLL, FLAG_SAMPLES, FLAG_VLAN_IN_KEY, Settings};
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::bounded;
 
 use self::{
     books::{Books, Closed, PointCounters},
-    store::{Store, Stored, ToStore},
+    store::{RowsWaiting, Store, Stored},
 };
 use crate::{
     biflow::{BiflowSettings, Table},
@@ -38,11 +40,11 @@ use crate::{
     flow::ObservationPoint,
     lake::{LakeSettings, Writer},
     ledger::{Count, Ledger, UserLost},
-    limit::{BATCH_DELTAS, BATCHES_MAX, EPOCHS_MAX, LEDGERS_MAX},
+    limit::{BATCH_DELTAS, BATCHES_MAX, COVERAGE_MAX, EPOCHS_MAX, LEDGERS_MAX},
     progress::Progress,
     serve::health::{Condition, Health},
-    summary::{Summary, Totals},
-    telemetry::{Telemetry, peak_memory_bytes},
+    summary::{MemoryBound, Summary, Totals},
+    telemetry::{Telemetry, metric::Metric, peak_memory_bytes},
     time,
 };
 
@@ -65,6 +67,7 @@ struct Stages {
     shards: Vec<JoinHandle<()>>,
     books: JoinHandle<Closed>,
     store: JoinHandle<Stored>,
+    memory: MemoryBound,
     began: u64,
 }
 
@@ -76,43 +79,44 @@ impl Stages {
         source: &str,
         rings: u16,
         rings_per_point: u16,
+        memory: MemoryBound,
         watched: &Watched,
     ) -> Result<Self, PipelineError> {
+        tracing::info!("{memory}");
+        if let Some(telemetry) = &watched.telemetry {
+            telemetry.set(Metric::ProcessMemoryBound, &[], i64::try_from(memory.resident_bytes).unwrap_or(i64::MAX));
+        }
         let began = time::monotonic();
-        let settings = LakeSettings {
-            rotate_rows: config.lake.rotate_rows,
-            rotate_secs: config.lake.rotate_after.as_secs().try_into().unwrap_or(u32::MAX),
-            zstd_level: config.lake.zstd_level,
-            ..LakeSettings::default()
-        };
+        let settings = lake_settings(config);
         let writer = Writer::open(data, &config.site, &settings, source).map_err(PipelineError::stage)?;
         watched.health.holds(Condition::Lake);
 
-        let (to_store, from_shards) = bounded::<ToStore>(EPOCHS_MAX);
+        let (coverage, from_books) = bounded(COVERAGE_MAX);
         let (to_books, from_capture) = bounded(LEDGERS_MAX);
         let (give_back, recycled) = bounded(BATCHES_MAX);
-        let mut inlets = Vec::new();
-        let mut shards = Vec::new();
+        let (mut inlets, mut shards, mut from_shards) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..config.biflow.shards {
             let (inlet, deltas) = bounded(BATCHES_MAX);
             inlets.push(inlet);
             let table = Table::new(biflow_settings(config, rings));
-            let shard = shard::Shard { number, table, from: deltas, give_back: give_back.clone(), to: to_store.clone() };
+            let (to, epochs) = bounded(EPOCHS_MAX);
+            from_shards.push(epochs);
+            let (give_back, rows) = (give_back.clone(), RowsWaiting::default());
+            let shard = shard::Shard { number, table, from: deltas, give_back, to, rows };
             let watched = watched.clone();
             shards.push(spawn(format!("biflow-{number}"), move || shard.run(&watched))?);
         }
-        let books = Books::new(rings, rings_per_point, watched.clone(), to_store.clone());
+        let books = Books::new(rings, rings_per_point, watched.clone(), coverage);
         let books = spawn("books".to_owned(), move || books.run(&from_capture))?;
-        drop::<Sender<ToStore>>(to_store);
         let store = Store::new(writer, config.biflow.shards, watched.clone());
-        let store = spawn("store".to_owned(), move || store.run(&from_shards))?;
+        let store = spawn("store".to_owned(), move || store.run(from_shards, from_books))?;
         let outlets = Outlets { shards: inlets, ledger: to_books, recycled, batch_deltas: BATCH_DELTAS };
-        Ok(Self { outlets, shards, books, store, began })
+        Ok(Self { outlets, shards, books, store, memory, began })
     }
 
     /// Lets every stage end, in data order, and adds up what was done. `ledger` is capture's own last state.
     fn finish(self, ledger: Option<Ledger>, watched: &Watched) -> Finished {
-        let Self { outlets, shards, books, store, began } = self;
+        let Self { outlets, shards, books, store, memory, began } = self;
         drop(outlets);
         let mut dead = Vec::new();
         for (number, shard) in shards.into_iter().enumerate() {
@@ -135,7 +139,7 @@ impl Stages {
         }
         let nanos = time::monotonic().saturating_sub(began);
         let error = stored.error.or_else(|| dead.first().map(|name| PipelineError::Died(name.clone())));
-        Finished { ledger, stored: stored.totals, by_reason: stored.by_reason, seconds: nanos as f64 / 1e9, error }
+        Finished { ledger, stored: stored.totals, by_reason: stored.by_reason, seconds: nanos as f64 / 1e9, memory, error }
     }
 }
 
@@ -145,6 +149,7 @@ struct Finished {
     stored: crate::lake::Totals,
     by_reason: [u64; crate::flow::FlowEndReason::ALL.len()],
     seconds: f64,
+    memory: MemoryBound,
     error: Option<PipelineError>,
 }
 
@@ -158,10 +163,20 @@ impl Finished {
             bytes_written: self.stored.bytes,
             elapsed_seconds: self.seconds,
             peak_memory_bytes: peak_memory_bytes(),
+            memory_bound: self.memory.clone(),
             input_errors,
             ..Totals::default()
         };
         Summary::new(&self.ledger, totals)
+    }
+}
+
+fn lake_settings(config: &Config) -> LakeSettings {
+    LakeSettings {
+        rotate_rows: config.lake.rotate_rows,
+        rotate_secs: config.lake.rotate_after.as_secs().try_into().unwrap_or(u32::MAX),
+        zstd_level: config.lake.zstd_level,
+        ..LakeSettings::default()
     }
 }
 

@@ -83,8 +83,20 @@ pub struct Totals {
     pub elapsed_seconds: f64,
     /// Largest resident memory.
     pub peak_memory_bytes: Option<u64>,
+    /// Most memory by configuration.
+    pub memory_bound: MemoryBound,
     /// Inputs that could not be read to their end.
     pub input_errors: Vec<InputError>,
+}
+
+/// The most memory that an engine holds by its configuration, bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryBound {
+    /// By part; those of the kernel are there whether they are mapped or not.
+    pub parts: Named,
+    /// What the resident memory of the process never exceeds. The kernel counts a ring's records twice there, because they are mapped
+    /// twice, and caches not at all.
+    pub resident_bytes: u64,
 }
 
 /// The summary. Field names are part of the contract.
@@ -136,6 +148,10 @@ pub struct Summary {
     pub packets_per_second: f64,
     /// Largest resident memory; null when unknown.
     pub peak_memory_bytes: Option<u64>,
+    /// What it cannot exceed by configuration; zero when nothing was started.
+    pub memory_bound_bytes: u64,
+    /// The most memory of each part, kernel included, bytes.
+    pub memory_bound_parts: Named,
     /// Inputs that could not be read to their end; the first few.
     pub input_errors: Vec<InputError>,
     /// All of them.
@@ -191,6 +207,8 @@ impl Summary {
             elapsed_seconds: seconds,
             packets_per_second: if seconds > 0.0 { counters.seen_packets as f64 / seconds } else { 0.0 },
             peak_memory_bytes: totals.peak_memory_bytes,
+            memory_bound_bytes: totals.memory_bound.resident_bytes,
+            memory_bound_parts: totals.memory_bound.parts,
             input_errors,
             input_error_count,
         }

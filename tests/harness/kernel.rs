@@ -85,6 +85,7 @@ pub fn object() -> Result<Vec<u8>> {
 /// # Errors
 /// The kernel refuses a map, or the object lacks one.
 pub fn load(object: &[u8], settings: Settings, ring_octets: u32) -> Result<(Ebpf, Vec<MapData>)> {
+    let settings = Settings { ring_octets, ..settings };
     let mut ebpf = EbpfLoader::new()
         .override_global("SETTINGS", &Global(settings), true)
         .map_max_entries("SETS", settings.sets_mask + 1)

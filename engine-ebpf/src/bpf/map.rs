@@ -3,22 +3,26 @@
 use auscult_ebpf::{
     discard::Lost,
     frame::Frame,
-    limit::{CPUS_MAX, SETS_DEFAULT},
+    limit::{BULK_SAMPLES_PART, CPUS_MAX, RING_RESERVE_PART, SETS_DEFAULT},
     meter::{Sets, Sink},
     parse::Packet,
     record::{Core, Counters, CpuMemory, Delta, Header, Mark, Sample, SampleHead, Set},
+    sample::Class,
     settings::{FLAG_CLOCK_PER_POLL, Settings},
 };
 use aya_ebpf::{
+    bindings::BPF_RB_AVAIL_DATA,
     btf_maps::{ArrayOfMaps, RingBuf},
-    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_ringbuf_query},
     macros::{btf_map, map},
     maps::PerCpuArray,
 };
 
+type Ring = RingBuf<Delta, 4096>;
+
 /// One ring per CPU, so that reservations never contend.
 #[btf_map]
-static RINGS: ArrayOfMaps<RingBuf<Delta, 4096>, { CPUS_MAX as usize }> = ArrayOfMaps::new();
+static RINGS: ArrayOfMaps<Ring, { CPUS_MAX as usize }> = ArrayOfMaps::new();
 
 /// The flow cache, one element per set.
 #[map]
@@ -95,6 +99,13 @@ fn cpu() -> u32 {
     unsafe { bpf_get_smp_processor_id() }
 }
 
+/// Whether more than `octets` octets of the ring are used.
+#[inline(always)]
+fn is_beyond(ring: &Ring, octets: u32) -> bool {
+    // SAFETY: the pointer is that of a ring, which lives as long as the program.
+    unsafe { bpf_ringbuf_query(core::ptr::from_ref(ring).cast_mut().cast(), BPF_RB_AVAIL_DATA.into()) > octets.into() }
+}
+
 impl CpuRing {
     /// Appends a Mark, written in place: it is too large for the stack.
     #[inline(always)]
@@ -124,6 +135,10 @@ impl Sink for CpuRing {
     #[inline(always)]
     fn delta(&mut self, delta: &Delta) -> Result<(), Lost> {
         let ring = RINGS.get(cpu()).ok_or(Lost::NoRing)?;
+        let octets = settings().ring_octets;
+        if is_beyond(ring, octets - octets / RING_RESERVE_PART) {
+            return Err(Lost::RingFull);
+        }
         let mut entry = ring.reserve_untyped::<Delta>(0).ok_or(Lost::RingFull)?;
         // SAFETY: the entry has room for a `Delta`, and the slot is not in the ring.
         unsafe { entry.as_mut_ptr().copy_from_nonoverlapping(delta, 1) };
@@ -134,6 +149,9 @@ impl Sink for CpuRing {
     #[inline(always)]
     fn sample<F: Frame, const N: usize>(&mut self, head: &SampleHead, frame: &F, offset: u32) -> Result<(), Lost> {
         let ring = RINGS.get(cpu()).ok_or(Lost::NoRing)?;
+        if Class::is_bulk(head.header.packets[1]) && is_beyond(ring, settings().ring_octets / BULK_SAMPLES_PART) {
+            return Err(Lost::RingFull);
+        }
         let mut entry = ring.reserve_untyped::<Sample<N>>(0).ok_or(Lost::RingFull)?;
         let record = entry.as_mut_ptr();
         // SAFETY: `record` has room for a `Sample<N>`; only its two fields are written, in place.

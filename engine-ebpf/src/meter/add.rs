@@ -9,7 +9,7 @@ use crate::{
         ABI, Core, DELTA_CONTINUES, DELTA_FULL, DELTA_HAS_MACS, DELTA_ONLY_SYN, Delta, FlowKey, Header, Kind, SEEN_ACK, SEEN_GAP,
         SEEN_LOW, SEEN_SEQUENCE, SEEN_SYN, SEEN_SYN_ACK, SampleHead, Side, Stack, Volume,
     },
-    sample::{CLINICAL_BUDGET, Class, class_of, opens_clinical},
+    sample::{CLINICAL_BUDGET, Class, class_of, opens_clinical, ring_octets},
     settings::{FLAG_SAMPLES, Settings},
 };
 
@@ -361,11 +361,12 @@ pub fn sample<F: Frame, K: Sink>(
         core.shares.tick = tick(at);
         core.shares.left = settings.sample_shares;
     }
-    if core.shares.left[class] < octets {
+    let cost = ring_octets(octets);
+    if core.shares.left[class] < cost {
         core.counters.samples_shed[class] += 1;
         return;
     }
-    core.shares.left[class] -= octets;
+    core.shares.left[class] -= cost;
     slot.sample_left[way] -= octets as u16;
     let head = SampleHead {
         header: Header { kind: Kind::Sample as u8, abi: ABI, cpu: slot.header.cpu, packets: [way as u16, class as u16] },

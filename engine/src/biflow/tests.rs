@@ -269,7 +269,7 @@ fn a_clock_step_ends_all_flows_and_time_begins_anew() {
     let mut table = Table::new(settings(1, 1, 100));
     table.deltas(0, &[delta(0, 1000 * SECOND), delta(0, 1001 * SECOND)]);
     assert!(table.mark(mark(0, 1001 * SECOND)).is_some());
-    let step = table.clock_step();
+    let step = table.clock_step().expect("the last epoch of its era");
     assert_eq!((step.era, step.watermark, reasons(&step)), (0, u64::MAX, vec![(2, FlowEndReason::ForcedEnd)]));
     table.deltas(0, &[delta(0, SECOND)]);
     let next = table.mark(mark(0, 20 * SECOND)).expect("an earlier time is new in another era");

@@ -109,6 +109,11 @@ impl Sink for MemorySink {
     }
 }
 
+/// Memory of a meter with that many sets, bytes.
+pub fn memory_bound(sets: u32) -> u64 {
+    u64::from(sets) * size_of::<Set>() as u64 + u64::from(sets).div_ceil(8) + size_of::<NativeMeter>() as u64
+}
+
 /// The meter of a replay.
 pub struct NativeMeter {
     settings: Settings,

@@ -11,6 +11,7 @@ use crossbeam::channel::{Receiver, Sender};
 use crate::{
     batch::{Message, Ring, RingMark},
     ledger::{Count, Ledger, LedgerAtMark, UserLost},
+    limit::EPOCH_ROWS,
 };
 
 /// Where records go. All channels are bounded; a full one holds up the sender, and a live meter counts what then finds no room.
@@ -36,6 +37,8 @@ pub struct Batches {
     outlets: Outlets,
     open: Vec<Vec<Delta>>,
     metered: Count,
+    /// Deltas since the newest Mark or span.
+    unspanned: usize,
     last: Option<LedgerAtMark>,
 }
 
@@ -43,7 +46,7 @@ impl Batches {
     /// No batch is open yet.
     pub fn new(ring: Ring, outlets: Outlets) -> Self {
         let open = outlets.shards.iter().map(|_| Vec::new()).collect();
-        Self { ring, outlets, open, metered: Count::default(), last: None }
+        Self { ring, outlets, open, metered: Count::default(), unspanned: 0, last: None }
     }
 
     /// The ledger at the newest Mark.
@@ -66,6 +69,11 @@ impl Batches {
             batch.reserve(self.outlets.batch_deltas);
         }
         batch.push(*delta);
+        self.unspanned += 1;
+        if self.unspanned >= EPOCH_ROWS {
+            self.flush()?;
+            return self.send_to_all(&Message::Span);
+        }
         if batch.len() >= self.outlets.batch_deltas { self.send(shard) } else { Ok(()) }
     }
 
@@ -95,6 +103,7 @@ impl Batches {
     }
 
     fn flush(&mut self) -> Result<(), Gone> {
+        self.unspanned = 0;
         (0..self.open.len()).try_for_each(|shard| self.send(shard))
     }
 

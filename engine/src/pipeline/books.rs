@@ -10,7 +10,7 @@ use std::{
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::{Watched, points_now, store::ToStore};
+use super::{Watched, points_now};
 use crate::{
     coverage::{CoverageRow, MINUTE_NANOS},
     ledger::{Ledger, LedgerAtMark},
@@ -60,12 +60,12 @@ pub struct Books {
     rings_per_point: usize,
     points: Vec<Point>,
     watched: Watched,
-    to: Sender<ToStore>,
+    to: Sender<Vec<CoverageRow>>,
 }
 
 impl Books {
     /// Books for that many rings, of which `rings_per_point` belong to each observation point.
-    pub fn new(rings: u16, rings_per_point: u16, watched: Watched, to: Sender<ToStore>) -> Self {
+    pub fn new(rings: u16, rings_per_point: u16, watched: Watched, to: Sender<Vec<CoverageRow>>) -> Self {
         let rings_per_point = usize::from(rings_per_point.max(1));
         let points = (0..usize::from(rings).div_ceil(rings_per_point)).map(|_| Point::default()).collect();
         Self { latest: vec![Ledger::default(); rings.into()], rings_per_point, points, watched, to }
@@ -144,7 +144,7 @@ impl Books {
         }
         point.before = after;
         // The store outlives the books.
-        drop(self.to.send(ToStore::Coverage(vec![row])));
+        drop(self.to.send(vec![row]));
     }
 }
 

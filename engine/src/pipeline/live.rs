@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    DemoRequest, Outcome, PipelineError, ReplayRequest, Stages, Watched, books::PointCounters, meter_settings, random_words,
-    replay,
+    DemoRequest, Outcome, PipelineError, ReplayRequest, Stages, Watched, books::PointCounters, memory_of_run, meter_settings,
+    random_words, replay,
 };
 use crate::{
     capture::{
@@ -82,7 +82,7 @@ fn run_until(
     let per_tap = live::rings_per_tap().map_err(PipelineError::stage)?;
     let rings = per_tap.saturating_mul(u16::try_from(config.interfaces.len()).unwrap_or(u16::MAX));
     let source = format!("live {}", config.interfaces.join(","));
-    let stages = Stages::start(config, data, &source, rings, per_tap, &watched)?;
+    let stages = Stages::start(config, data, &source, rings, per_tap, memory_of_run(config)?, &watched)?;
     let started = start_capture(config, &stages, inside);
     let live = match started {
         Ok(live) => live,

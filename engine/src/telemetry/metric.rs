@@ -48,7 +48,7 @@ pub const OUTCOMES: [&str; 3] = ["taken", "shed", "lost"];
 /// Values of [`Label::Hook`].
 pub const HOOKS: [&str; 4] = ["xdp_native", "xdp_generic", "tcx", "replay"];
 /// Values of [`Label::Edge`], in data order.
-pub const EDGES: [&str; 4] = ["capture_biflow", "biflow_merge", "merge_lake", "capture_coverage"];
+pub const EDGES: [&str; 4] = ["capture_biflow", "biflow_merge", "capture_coverage", "coverage_lake"];
 /// Values of [`Label::Table`].
 pub const TABLES: [&str; 2] = ["flows", "coverage"];
 /// Values of [`Label::Endpoint`].
@@ -164,6 +164,7 @@ metrics! {
     ProcessChannelCapacity Gauge "auscult_process_channel_capacity_messages" [Edge] "Messages that can wait between two stages."
     ProcessLogSuppressed Counter "auscult_process_log_lines_suppressed_total" [] "Log lines left out because their place in the code repeated them."
     ProcessPeakMemory Gauge "auscult_process_peak_memory_bytes" [] "Largest resident memory of the process so far."
+    ProcessMemoryBound Gauge "auscult_process_memory_bound_bytes" [] "Largest resident memory that the configuration allows."
     ProcessBuildInfo Gauge "auscult_process_build_info" [Version] "1 for the version that runs."
 }
 

@@ -38,6 +38,7 @@ pub(super) fn load(object: &[u8], name: &str, meter: &Settings, cpus: &[u32], ri
         part: part.to_owned(),
         reason: one_line(error),
     };
+    let meter = &Settings { ring_octets: ring_bytes, ..*meter };
     let highest = cpus.iter().max().map_or(1, |cpu| cpu + 1);
     let mut ebpf = EbpfLoader::new()
         .override_global("SETTINGS", octets_of(meter), true)
