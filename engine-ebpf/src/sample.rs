@@ -42,8 +42,8 @@ impl Class {
 
     /// Whether the class of this number takes what no other does, so that a flood can have any number of its samples.
     #[inline(always)]
-    pub const fn is_bulk(number: u16) -> bool {
-        number >= Self::Stream as u16
+    pub const fn is_bulk(number: usize) -> bool {
+        number >= Self::Stream as usize
     }
 
     /// The class's name in metrics, summaries and the lake.

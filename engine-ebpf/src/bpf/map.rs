@@ -7,7 +7,6 @@ use auscult_ebpf::{
     meter::{Sets, Sink},
     parse::Packet,
     record::{Core, Counters, CpuMemory, Delta, Header, Mark, Sample, SampleHead, Set},
-    sample::Class,
     settings::{FLAG_CLOCK_PER_POLL, Settings},
 };
 use aya_ebpf::{
@@ -99,11 +98,11 @@ fn cpu() -> u32 {
     unsafe { bpf_get_smp_processor_id() }
 }
 
-/// Whether more than `octets` octets of the ring are used.
+/// Octets of a ring that are used.
 #[inline(always)]
-fn is_beyond(ring: &Ring, octets: u32) -> bool {
+fn used(ring: &Ring) -> u64 {
     // SAFETY: the pointer is that of a ring, which lives as long as the program.
-    unsafe { bpf_ringbuf_query(core::ptr::from_ref(ring).cast_mut().cast(), BPF_RB_AVAIL_DATA.into()) > octets.into() }
+    unsafe { bpf_ringbuf_query(core::ptr::from_ref(ring).cast_mut().cast(), BPF_RB_AVAIL_DATA.into()) }
 }
 
 impl CpuRing {
@@ -136,10 +135,9 @@ impl Sink for CpuRing {
     fn delta(&mut self, delta: &Delta) -> Result<(), Lost> {
         let ring = RINGS.get(cpu()).ok_or(Lost::NoRing)?;
         let octets = settings().ring_octets;
-        if is_beyond(ring, octets - octets / RING_RESERVE_PART) {
-            return Err(Lost::RingFull);
-        }
-        let mut entry = ring.reserve_untyped::<Delta>(0).ok_or(Lost::RingFull)?;
+        // A flag that the kernel does not know, when the rest is reserved: a branch would double the paths that the verifier follows.
+        let refused = u64::from(octets - octets / RING_RESERVE_PART).wrapping_sub(used(ring)) >> 63;
+        let mut entry = ring.reserve_untyped::<Delta>(refused).ok_or(Lost::RingFull)?;
         // SAFETY: the entry has room for a `Delta`, and the slot is not in the ring.
         unsafe { entry.as_mut_ptr().copy_from_nonoverlapping(delta, 1) };
         entry.submit(NO_WAKEUP);
@@ -147,11 +145,13 @@ impl Sink for CpuRing {
     }
 
     #[inline(always)]
+    fn has_bulk_room(&self) -> bool {
+        RINGS.get(cpu()).is_some_and(|ring| used(ring) <= u64::from(settings().ring_octets / BULK_SAMPLES_PART))
+    }
+
+    #[inline(always)]
     fn sample<F: Frame, const N: usize>(&mut self, head: &SampleHead, frame: &F, offset: u32) -> Result<(), Lost> {
         let ring = RINGS.get(cpu()).ok_or(Lost::NoRing)?;
-        if Class::is_bulk(head.header.packets[1]) && is_beyond(ring, settings().ring_octets / BULK_SAMPLES_PART) {
-            return Err(Lost::RingFull);
-        }
         let mut entry = ring.reserve_untyped::<Sample<N>>(0).ok_or(Lost::RingFull)?;
         let record = entry.as_mut_ptr();
         // SAFETY: `record` has room for a `Sample<N>`; only its two fields are written, in place.

@@ -366,6 +366,10 @@ pub fn sample<F: Frame, K: Sink>(
         core.counters.samples_shed[class] += 1;
         return;
     }
+    if Class::is_bulk(class) && !sink.has_bulk_room() {
+        core.counters.samples_lost[class] += 1;
+        return;
+    }
     core.shares.left[class] -= cost;
     slot.sample_left[way] -= octets as u16;
     let head = SampleHead {
