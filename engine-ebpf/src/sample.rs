@@ -1,7 +1,8 @@
 //! Sampler: which payload is worth carrying to userspace, and how much of it.
 //!
 //! A flow has a class by its first packet and a budget per direction; each class has a share of the ring's octets per tick and CPU that
-//! no other class can use up. TCP gives nothing before an observed SYN, so what is sampled is the start of a conversation.
+//! no other class can use up. TCP gives nothing before an observed SYN, so what is sampled is the start of a conversation; on clinical
+//! ports, an association or a message that begins a run will do, because a flood evicts slots that have seen the SYN.
 
 use crate::{
     frame::Frame,
@@ -146,6 +147,9 @@ const fn udp_class(port: u16) -> Class {
 
 /// Octets that a direction may still give once its leading payload is DICOM's A-ASSOCIATE or MLLP's start block.
 pub const CLINICAL_BUDGET: u16 = BUDGETS[Class::Clinical as usize];
+
+/// What a direction may give of which nothing but a beginning counts: [`opens_clinical`] decides at its first payload.
+pub const UNOPENED: u16 = u16::MAX;
 
 /// The leading octets of a TCP payload are a DICOM A-ASSOCIATE-RQ or -AC (PS3.8 §9.3.2: type 1 or 2, protocol version 1) or an
 /// HL7 message in MLLP framing (0x0b, `MSH`).

@@ -137,36 +137,34 @@ impl Stages {
         if let Some(telemetry) = &watched.telemetry {
             telemetry.record_ledger(&ledger);
         }
-        let nanos = time::monotonic().saturating_sub(began);
+        let totals = Totals {
+            flows_by_end_reason: stored.by_reason,
+            marks: closed.marks,
+            unbalanced_marks: closed.unbalanced,
+            hurried_deltas: stored.hurried,
+            files_written: stored.totals.files,
+            bytes_written: stored.totals.bytes,
+            elapsed_seconds: time::monotonic().saturating_sub(began) as f64 / 1e9,
+            peak_memory_bytes: peak_memory_bytes(),
+            memory_bound: memory,
+            ..Totals::default()
+        };
         let error = stored.error.or_else(|| dead.first().map(|name| PipelineError::Died(name.clone())));
-        Finished { ledger, stored: stored.totals, by_reason: stored.by_reason, seconds: nanos as f64 / 1e9, memory, error }
+        Finished { ledger, totals, error }
     }
 }
 
 /// What came of the stages.
 struct Finished {
     ledger: Ledger,
-    stored: crate::lake::Totals,
-    by_reason: [u64; crate::flow::FlowEndReason::ALL.len()],
-    seconds: f64,
-    memory: MemoryBound,
+    totals: Totals,
     error: Option<PipelineError>,
 }
 
 impl Finished {
     /// The summary; `input_errors` are those of capture.
     fn summary(&self, site: &str, input_errors: Vec<crate::summary::InputError>) -> Summary {
-        let totals = Totals {
-            site: site.to_owned(),
-            flows_by_end_reason: self.by_reason,
-            files_written: self.stored.files,
-            bytes_written: self.stored.bytes,
-            elapsed_seconds: self.seconds,
-            peak_memory_bytes: peak_memory_bytes(),
-            memory_bound: self.memory.clone(),
-            input_errors,
-            ..Totals::default()
-        };
+        let totals = Totals { site: site.to_owned(), input_errors, ..self.totals.clone() };
         Summary::new(&self.ledger, totals)
     }
 }

@@ -69,6 +69,12 @@ pub struct Totals {
     pub site: String,
     /// Flow rows by end reason, indexed as [`FlowEndReason::ALL`].
     pub flows_by_end_reason: [u64; FlowEndReason::ALL.len()],
+    /// Marks at which ledgers were closed.
+    pub marks: u64,
+    /// Those at which one did not close.
+    pub unbalanced_marks: u64,
+    /// Deltas merged before those of all rings were there.
+    pub hurried_deltas: u64,
     /// Devices known at the end.
     pub devices: u64,
     /// Alerts raised.
@@ -122,10 +128,17 @@ pub struct Summary {
     pub resident: u64,
     /// Zero, or the ledger does not close.
     pub imbalance: Imbalance,
+    /// Marks: times at which a ring's ledger was closed.
+    pub marks: u64,
+    /// Those at which it did not close: zero, or a record vanished.
+    pub unbalanced_marks: u64,
     /// Flow rows.
     pub flows: u64,
     /// Flow rows by end reason.
     pub flows_by_end_reason: Named,
+    /// Deltas merged before those of all rings were there, because too many waited: a flow that came over several rings may then be
+    /// flagged as split.
+    pub hurried_deltas: u64,
     /// Devices known at the end.
     pub devices: u64,
     /// Alerts raised.
@@ -194,8 +207,11 @@ impl Summary {
             lost: Named(kernel_lost.chain(lost_later).collect()),
             resident: ledger.resident.packets,
             imbalance: Imbalance { packets, octets },
+            marks: totals.marks,
+            unbalanced_marks: totals.unbalanced_marks,
             flows: totals.flows_by_end_reason.iter().sum(),
             flows_by_end_reason: Named(reasons.map(|(reason, count)| (reason.name(), count)).collect()),
+            hurried_deltas: totals.hurried_deltas,
             devices: totals.devices,
             alerts: totals.alerts,
             incidents: totals.incidents,

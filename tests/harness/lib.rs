@@ -6,6 +6,7 @@ pub mod conversations;
 pub mod fuzz;
 pub mod kernel;
 pub mod meter;
+pub mod overload;
 pub mod random;
 pub mod reference;
 pub mod replay;

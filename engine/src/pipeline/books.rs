@@ -52,6 +52,10 @@ struct Point {
 pub struct Closed {
     /// Summed over all rings.
     pub ledger: Ledger,
+    /// Marks met.
+    pub marks: u64,
+    /// Marks at which a ring's ledger did not close.
+    pub unbalanced: u64,
 }
 
 /// The keeper.
@@ -59,6 +63,8 @@ pub struct Books {
     latest: Vec<Ledger>,
     rings_per_point: usize,
     points: Vec<Point>,
+    marks: u64,
+    unbalanced: u64,
     watched: Watched,
     to: Sender<Vec<CoverageRow>>,
 }
@@ -68,7 +74,7 @@ impl Books {
     pub fn new(rings: u16, rings_per_point: u16, watched: Watched, to: Sender<Vec<CoverageRow>>) -> Self {
         let rings_per_point = usize::from(rings_per_point.max(1));
         let points = (0..usize::from(rings).div_ceil(rings_per_point)).map(|_| Point::default()).collect();
-        Self { latest: vec![Ledger::default(); rings.into()], rings_per_point, points, watched, to }
+        Self { latest: vec![Ledger::default(); rings.into()], rings_per_point, points, marks: 0, unbalanced: 0, watched, to }
     }
 
     /// Runs until capture has ended.
@@ -92,7 +98,7 @@ impl Books {
         for point in 0..self.points.len() {
             self.end_minute(point);
         }
-        Closed { ledger: self.sum(0..self.latest.len()) }
+        Closed { ledger: self.sum(0..self.latest.len()), marks: self.marks, unbalanced: self.unbalanced }
     }
 
     fn take(&mut self, at_mark: &LedgerAtMark) {
@@ -108,9 +114,14 @@ impl Books {
         }
         self.points[point].minute = Some(minute);
         self.latest[ring] = at_mark.ledger;
+        self.marks += 1;
+        // LEDGER-3: at each Mark, not only in the sum at the end.
+        let unbalanced = u64::from(at_mark.ledger.imbalance() != (0, 0));
+        self.unbalanced += unbalanced;
         if let Some(telemetry) = &self.watched.telemetry {
             telemetry.record_mark(&at_mark.mark);
             telemetry.add(Metric::CaptureMarks, &[], 1);
+            telemetry.add(Metric::CaptureUnbalancedMarks, &[], unbalanced);
         }
     }
 

@@ -72,6 +72,8 @@ pub struct Stored {
     pub by_reason: [u64; FlowEndReason::ALL.len()],
     /// Packets in rows that could not be written.
     pub lost: Count,
+    /// Deltas merged early.
+    pub hurried: u64,
     /// The first error.
     pub error: Option<PipelineError>,
 }
@@ -127,7 +129,8 @@ impl Store {
                 },
             }
         }
-        let Self { writer, watched, mut stored, .. } = self;
+        let Self { writer, watched, mut stored, statistics, .. } = self;
+        stored.hurried = statistics.iter().flatten().map(|table| table.hurried).sum();
         let (totals, closed) = writer.close();
         stored.totals = totals;
         note(&mut stored, &watched, closed);
@@ -170,6 +173,7 @@ impl Store {
         telemetry.set(Metric::BiflowLiveFlows, &[], signed(known().map(|s| s.live).sum()));
         telemetry.set(Metric::BiflowTableBytes, &[], signed(known().map(|s| s.memory_bytes).sum()));
         telemetry.follow(Metric::BiflowDeltas, &[], known().map(|s| s.deltas).sum());
+        telemetry.follow(Metric::BiflowHurriedDeltas, &[], known().map(|s| s.hurried).sum());
         for (position, reason) in FlowEndReason::ALL.iter().enumerate() {
             let exported = known().map(|s| s.exported[position]).sum();
             telemetry.follow(Metric::BiflowFlowsExported, &[reason.name()], exported);
