@@ -91,8 +91,11 @@ impl Class {
 #[inline(always)]
 pub const fn ring_octets(octets: u32) -> u32 {
     const HEADER: u32 = 8;
-    const SIZES: [u32; 3] =
-        [size_of::<Sample<SAMPLE_SMALL>>() as u32, size_of::<Sample<SAMPLE_MEDIUM>>() as u32, size_of::<Sample<SAMPLE_LARGE>>() as u32];
+    const SIZES: [u32; 3] = [
+        size_of::<Sample<SAMPLE_SMALL>>() as u32,
+        size_of::<Sample<SAMPLE_MEDIUM>>() as u32,
+        size_of::<Sample<SAMPLE_LARGE>>() as u32,
+    ];
     let beyond_small = (SAMPLE_SMALL as u32).wrapping_sub(octets) >> 31;
     let beyond_medium = (SAMPLE_MEDIUM as u32).wrapping_sub(octets) >> 31;
     HEADER + SIZES[0] + beyond_small * (SIZES[1] - SIZES[0]) + beyond_medium * (SIZES[2] - SIZES[1])

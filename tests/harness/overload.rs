@@ -190,19 +190,27 @@ pub enum Kind {
 /// The frame that a flood is made of, and where each copy differs: offset and random bits of 16-bit fields.
 pub fn template(kind: Kind) -> (Vec<u8>, Vec<(u16, u16)>) {
     const SOURCE_ADDRESS: [(u16, u16); 2] = [(26, 0x7fff), (28, 0xffff)];
+    const TARGET_ADDRESS: (u16, u16) = (32, 0xffff);
     const SOURCE_PORT: (u16, u16) = (34, 0xffff);
     const IDENTIFICATION: (u16, u16) = (18, 0xffff);
     let pair = Pair::V4([10, 1, 0, 1].into(), [10, 2, 0, 2].into());
     let mut link = Link { target: [2, 0, 0, 0, 0, 2], source: [2, 0, 0, 0, 0, 1], tags: Vec::new() };
-    let udp = |port: u16| (frame::UDP, frame::udp(pair, [1, port], &[7; 18]));
-    let from_anywhere = [SOURCE_ADDRESS[0], SOURCE_ADDRESS[1], SOURCE_PORT].to_vec();
+    // No port of a class of samples.
+    let udp = |port: u16| (frame::UDP, frame::udp(pair, [40_000, port], &[7; 18]));
+    let from_anywhere = [SOURCE_ADDRESS[0], SOURCE_ADDRESS[1], TARGET_ADDRESS].to_vec();
     let ((protocol, segment), places) = match kind {
         Kind::Udp => (udp(4000), from_anywhere),
         Kind::Dns => (udp(53), from_anywhere),
         Kind::OnePair => (udp(4000), vec![SOURCE_PORT]),
         Kind::Syn => {
-            let header =
-                Tcp { ports: [1, 443], sequence: 1, acknowledgement: 0, control_bits: control::SYN, window: 64_240, options: &[] };
+            let header = Tcp {
+                ports: [40_000, 443],
+                sequence: 1,
+                acknowledgement: 0,
+                control_bits: control::SYN,
+                window: 64_240,
+                options: &[],
+            };
             ((frame::TCP, frame::tcp(pair, &header, &[])), from_anywhere)
         }
         Kind::Fragments | Kind::FirstFragments => (udp(4000), vec![SOURCE_ADDRESS[0], SOURCE_ADDRESS[1], IDENTIFICATION]),

@@ -332,6 +332,26 @@ fn opening<F: Frame>(frame: &F, packet: &Packet, since: u32, stack: &mut Stack) 
     stack.options = options;
 }
 
+/// Takes a sample's octets from its class's share; counts the sample shed or lost when there is none, or no room for bulk.
+#[inline(always)]
+fn has_share<K: Sink>(class: usize, octets: u32, at: u64, settings: &Settings, core: &mut Core, sink: &K) -> bool {
+    if core.shares.tick != tick(at) {
+        core.shares.tick = tick(at);
+        core.shares.left = settings.sample_shares;
+    }
+    let cost = ring_octets(octets);
+    if core.shares.left[class] < cost {
+        core.counters.samples_shed[class] += 1;
+        return false;
+    }
+    if Class::is_bulk(class) && !sink.has_bulk_room() {
+        core.counters.samples_lost[class] += 1;
+        return false;
+    }
+    core.shares.left[class] -= cost;
+    true
+}
+
 /// Carries the leading payload to userspace, within the flow's budget and its class's share.
 #[inline(always)]
 pub fn sample<F: Frame, K: Sink>(
@@ -365,20 +385,9 @@ pub fn sample<F: Frame, K: Sink>(
     if octets == 0 {
         return;
     }
-    if core.shares.tick != tick(at) {
-        core.shares.tick = tick(at);
-        core.shares.left = settings.sample_shares;
-    }
-    let cost = ring_octets(octets);
-    if core.shares.left[class] < cost {
-        core.counters.samples_shed[class] += 1;
+    if !has_share(class, octets, at, settings, core, sink) {
         return;
     }
-    if Class::is_bulk(class) && !sink.has_bulk_room() {
-        core.counters.samples_lost[class] += 1;
-        return;
-    }
-    core.shares.left[class] -= cost;
     slot.sample_left[way] -= octets as u16;
     let head = SampleHead {
         header: Header { kind: Kind::Sample as u8, abi: ABI, cpu: slot.header.cpu, packets: [way as u16, class as u16] },

@@ -29,6 +29,7 @@ mod fragment;
 mod hold;
 mod identity;
 mod merge;
+mod place;
 mod sequence;
 mod side;
 mod slab;

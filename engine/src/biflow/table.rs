@@ -13,6 +13,7 @@ use super::{
     fragment::FragmentLinks,
     hold::Hold,
     identity::{KeyHash, flow_id, site_number},
+    place::{Place, tag},
     slab::Slab,
     tick_of,
     turn::{Leaving, PLACES_MAX, Then, Turn},
@@ -32,18 +33,6 @@ const PREFETCH: usize = 4;
 const NONE: u32 = u32::MAX;
 /// Timers looked at to find a flow to evict.
 const EVICTION_TRIES: usize = 16;
-
-/// An entry's place in the slab, and bits of its hash that rule most other entries out without a look at them.
-#[derive(Clone, Copy)]
-struct Place {
-    tag: u32,
-    index: u32,
-}
-
-/// Bits of the hash that the hash table itself does not look at in one group.
-const fn tag(hash: u64) -> u32 {
-    (hash >> 25) as u32
-}
 
 #[derive(Clone, Copy)]
 struct RingClock {
@@ -101,13 +90,6 @@ impl Table {
             turn: None,
             statistics: Statistics::default(),
         }
-    }
-
-    /// Most memory of the index of that many flows while it grows, bytes: a power of two of places, seven in eight of them in use, an
-    /// octet of control each, and the index before.
-    pub(super) const fn index_bound(flows: usize) -> usize {
-        let places = (flows * 8 / 7 + 1).next_power_of_two();
-        places * (size_of::<Place>() + 1) * 3 / 2
     }
 
     /// Takes what capture sends; an epoch, or its first part, when there is one. [`Self::more`] gives the others.

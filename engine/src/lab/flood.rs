@@ -134,14 +134,14 @@ fn load(interface: i32, places: &[Place]) -> Result<OwnedFd, LabError> {
     let mut program = vec![instruction(0xbf, 6, 1, 0, 0)]; // r6 = context
     for &Place { offset, mask } in places {
         program.extend([
-            instruction(0x85, 0, 0, 0, PRANDOM),                 // r0 = random
-            instruction(0x57, 0, 0, 0, mask.to_be().into()),     // r0 &= mask
-            instruction(0x61, 2, 6, 0, 0),                       // r2 = frame
-            instruction(0x61, 3, 6, 4, 0),                       // r3 = its end
-            instruction(0xbf, 4, 2, 0, 0),                       // r4 = r2
-            instruction(0x07, 4, 0, 0, i32::from(offset) + 2),   // r4 += offset + 2
-            instruction(0x2d, 4, 3, 1, 0),                       // if r4 > r3 skip one
-            instruction(0x6b, 2, 0, offset.cast_signed(), 0),    // 16 bits at offset = r0
+            instruction(0x85, 0, 0, 0, PRANDOM),               // r0 = random
+            instruction(0x57, 0, 0, 0, mask.to_be().into()),   // r0 &= mask
+            instruction(0x61, 2, 6, 0, 0),                     // r2 = frame
+            instruction(0x61, 3, 6, 4, 0),                     // r3 = its end
+            instruction(0xbf, 4, 2, 0, 0),                     // r4 = r2
+            instruction(0x07, 4, 0, 0, i32::from(offset) + 2), // r4 += offset + 2
+            instruction(0x2d, 4, 3, 1, 0),                     // if r4 > r3 skip one
+            instruction(0x6b, 2, 0, offset.cast_signed(), 0),  // 16 bits at offset = r0
         ]);
     }
     program.extend([

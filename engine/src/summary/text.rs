@@ -89,7 +89,8 @@ impl Display for Summary {
         }
         field("files", self.files_written, Size(self.bytes_written).to_string())?;
         let rate = Grouped(self.packets_per_second.round() as u64);
-        let bound = if self.memory_bound_bytes > 0 { format!(" of at most {}", Size(self.memory_bound_bytes)) } else { String::new() };
+        let bound =
+            if self.memory_bound_bytes > 0 { format!(" of at most {}", Size(self.memory_bound_bytes)) } else { String::new() };
         let memory = self.peak_memory_bytes.map(|bytes| format!(", peak memory {}{bound}", Size(bytes))).unwrap_or_default();
         writeln!(f, "{:<14} {:>17.3} s  {rate} packets/s{memory}", "time", self.elapsed_seconds)?;
         for error in &self.input_errors {
@@ -137,7 +138,10 @@ mod tests {
             bytes_written: 1_572_864,
             elapsed_seconds: 0.5,
             peak_memory_bytes: Some(64 << 20),
-            memory_bound: MemoryBound { parts: Named(vec![("lake", 96 << 20), ("process", 32 << 20)]), resident_bytes: 128 << 20 },
+            memory_bound: MemoryBound {
+                parts: Named(vec![("lake", 96 << 20), ("process", 32 << 20)]),
+                resident_bytes: 128 << 20,
+            },
             input_errors: vec![InputError {
                 input: "b.pcap".to_owned(),
                 error: "b.pcap is cut short after 12 packets".to_owned(),
