@@ -3,14 +3,15 @@
 pub mod capinfos;
 pub mod compare;
 pub mod conversations;
+pub mod copies;
 pub mod disk;
 pub mod engine;
-pub mod copies;
 pub mod fuzz;
 pub mod golden;
 pub mod kernel;
 pub mod meter;
 pub mod nesting;
+pub mod overload;
 pub mod packet;
 pub mod random;
 pub mod reference;

@@ -97,7 +97,8 @@ impl Sorter {
         if kind == Kind::TunnelPath as u8
             && let Some(path) = read_record::<TunnelPath>(record)
         {
-            return self.batches.path(&path);
+            self.batches.path(&path);
+            return true;
         }
         if kind == Kind::Sample as u8
             && let Some(mut head) = read_record::<SampleHead>(record)
