@@ -81,7 +81,7 @@ impl Report {
     }
 
     fn check(&mut self, capture: &Path, verdict: &Verdict, tshark: Option<&Tshark>) -> Result<()> {
-        let replayed = Replayed::of(&[capture.to_owned()], &Config::default())?;
+        let replayed = Replayed::of(&[capture.to_owned()], &every_packet())?;
         let (summary, error) = (&replayed.outcome.summary, &replayed.outcome.error);
         let mut complaints = Vec::new();
         if !summary.balanced() {
