@@ -10,10 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use auscult::{config::Config, lake::read::JsonRow};
+use auscult::lake::read::JsonRow;
 use harness::{
     golden::{self, Case},
-    replay::Replayed,
+    replay::{Replayed, every_packet},
     rows::{self, Tally},
     tunnel::VXLAN_BEFORE,
 };
@@ -101,7 +101,7 @@ fn all_cases() -> Vec<Case> {
 #[test]
 fn replayed_frames_give_the_rows_they_were_built_for() -> Result<()> {
     let (folder, cases) = (tempfile::tempdir()?, all_cases());
-    let replayed = Replayed::of(&[capture(folder.path(), &cases)?], &Config::default())?;
+    let replayed = Replayed::of(&[capture(folder.path(), &cases)?], &every_packet())?;
     let rows = replayed.rows()?;
     none(&check(&cases, &rows))?;
     println!("{} cases, {} frames", cases.len(), replayed.outcome.summary.packets_metered);
@@ -113,9 +113,9 @@ fn replayed_frames_give_the_rows_they_were_built_for() -> Result<()> {
 fn reference_gives_the_rows_that_frames_were_built_for() -> Result<()> {
     let (folder, cases) = (tempfile::tempdir()?, all_cases());
     let capture = capture(folder.path(), &cases)?;
-    let theirs = rows::of_reference(std::slice::from_ref(&capture), &Config::default())?.swap_remove(0);
+    let theirs = rows::of_reference(std::slice::from_ref(&capture), &every_packet())?.swap_remove(0);
     none(&check(&cases, &theirs))?;
-    let ours = Replayed::of(std::slice::from_ref(&capture), &Config::default())?.rows()?;
+    let ours = Replayed::of(std::slice::from_ref(&capture), &every_packet())?.rows()?;
     let mut tally = Tally::default();
     none(&rows::compare(&capture, &ours, &theirs, &mut tally))?;
     println!("{} rows, {} values", tally.rows, tally.values);
