@@ -25,7 +25,7 @@ use auscult::{
     scene::{Scene, SceneSize},
 };
 use harness::{
-    replay::{Replayed, manifest, on_two_threads, spread},
+    replay::{Replayed, every_packet, manifest, on_two_threads, spread},
     rows::{self, Tally},
 };
 

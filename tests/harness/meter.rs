@@ -16,12 +16,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use auscult::{config::Config, lake::sum_packets, pipeline::PipelineError};
+use auscult::{lake::sum_packets, pipeline::PipelineError};
 
 use crate::{
     capinfos::{BATCH, RECORDS_GUESSED_BY, Verdict, capinfos},
     conversations::{Conversations, Tshark},
-    replay::{Replayed, on_two_threads},
+    replay::{Replayed, every_packet, on_two_threads},
 };
 
 /// What was found.

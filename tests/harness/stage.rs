@@ -26,6 +26,8 @@ use auscult::{
     time,
 };
 
+use crate::replay::every_packet;
+
 /// Frames on the way at most. The queue of a link holds 256.
 const WINDOW: usize = 2 * BATCH_FRAMES;
 /// How long a window may take to arrive before the rest of the play is given up.
