@@ -21,7 +21,7 @@ use harness::{
 /// Names a folder where the captures of golden frames are to be kept.
 const KEPT: &str = "AUSCULT_GOLDEN";
 /// Differences printed.
-const SHOWN: usize = 40;
+const SHOWN: usize = 4000;
 /// Labels that `tshark` is told of.
 const LABELS: u32 = 1024;
 /// Per frame: what it is, what is wrong with it, checksums, innermost addresses and ports, identifiers.
