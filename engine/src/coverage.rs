@@ -93,9 +93,10 @@ impl CoverageRow {
             packets: seen.packets.saturating_sub(rest.packets).saturating_add_signed(imbalance.0.saturating_neg()),
             octets: seen.octets.saturating_sub(rest.octets).saturating_add_signed(imbalance.1.saturating_neg()),
         };
+        let Some(minute) = &self.ledger else { return };
         let before = told.imbalance();
-        told.add(&Ledger { resident: Count::default(), ..self.ledger });
-        let imbalance = (before.0.saturating_add(self.imbalance.0), before.1.saturating_add(self.imbalance.1));
+        told.add(&Ledger { resident: Count::default(), ..minute.ledger });
+        let imbalance = (before.0.saturating_add(minute.imbalance.0), before.1.saturating_add(minute.imbalance.1));
         told.resident = Count::default();
         told.resident = residents(told.handed_over(), told.metered, imbalance);
     }
@@ -192,6 +193,7 @@ mod tests {
         rows[1].tell(&mut told);
         assert_eq!(told.imbalance(), (1, 0), "a row before it was lost");
         let gap = CoverageRow::between(2 * MINUTE_NANOS, "tap0".into(), &told, &second);
+        let gap = gap.ledger.expect("a row of the ledger");
         assert_eq!((gap.ledger.counters.seen_packets, gap.imbalance), (10, (0, 0)), "the next row makes up for it");
     }
 }
