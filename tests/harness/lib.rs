@@ -3,9 +3,9 @@
 pub mod capinfos;
 pub mod compare;
 pub mod conversations;
+pub mod copies;
 pub mod disk;
 pub mod engine;
-pub mod copies;
 pub mod fuzz;
 pub mod golden;
 pub mod kernel;
