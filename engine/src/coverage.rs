@@ -93,10 +93,10 @@ impl CoverageRow {
             packets: seen.packets.saturating_sub(rest.packets).saturating_add_signed(imbalance.0.saturating_neg()),
             octets: seen.octets.saturating_sub(rest.octets).saturating_add_signed(imbalance.1.saturating_neg()),
         };
-        let Some(minute) = &self.ledger else { return };
+        let Some(kept) = &self.ledger else { return };
         let before = told.imbalance();
-        told.add(&Ledger { resident: Count::default(), ..minute.ledger });
-        let imbalance = (before.0.saturating_add(minute.imbalance.0), before.1.saturating_add(minute.imbalance.1));
+        told.add(&Ledger { resident: Count::default(), ..kept.ledger });
+        let imbalance = (before.0.saturating_add(kept.imbalance.0), before.1.saturating_add(kept.imbalance.1));
         told.resident = Count::default();
         told.resident = residents(told.handed_over(), told.metered, imbalance);
     }

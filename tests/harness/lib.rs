@@ -11,6 +11,7 @@ pub mod golden;
 pub mod kernel;
 pub mod meter;
 pub mod nesting;
+pub mod overload;
 pub mod packet;
 pub mod random;
 pub mod reference;

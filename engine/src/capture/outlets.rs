@@ -11,6 +11,7 @@ use crossbeam::channel::{Receiver, Sender};
 use crate::{
     batch::{Message, Ring, RingMark},
     ledger::{Count, Ledger, LedgerAtMark, UserLost},
+    limit::EPOCH_ROWS,
 };
 
 /// Where records go. All channels are bounded; a full one holds up the sender, and a live meter counts what then finds no room.
@@ -39,6 +40,10 @@ pub struct Batches {
     before: Ledger,
     /// What engines before this one took; `None` until the first Mark says so.
     earlier: Option<Count>,
+    /// Not sent yet.
+    paths: Vec<TunnelPath>,
+    /// Deltas since the newest Mark or span.
+    unspanned: usize,
     last: Option<LedgerAtMark>,
 }
 
@@ -47,7 +52,17 @@ impl Batches {
     pub fn new(ring: Ring, outlets: Outlets) -> Self {
         let open = outlets.shards.iter().map(|_| Vec::new()).collect();
         let (metered, before) = (Count::default(), Ledger::default());
-        Self { ring, outlets, open, metered, before, earlier: Some(Count::default()), last: None }
+        Self {
+            ring,
+            outlets,
+            open,
+            metered,
+            before,
+            earlier: Some(Count::default()),
+            paths: Vec::new(),
+            unspanned: 0,
+            last: None,
+        }
     }
 
     /// The ring's ledger begins with `before`. An `adopted` ring was read by engines before this one: what it handed over up to the
@@ -70,6 +85,7 @@ impl Batches {
     /// Adds a delta to its shard's batch; a full batch is sent.
     pub fn push(&mut self, delta: &Delta) -> Result<(), Gone> {
         let shard = self.keep(delta);
+        self.span()?;
         if self.open[shard].len() >= self.outlets.batch_deltas { self.send(shard) } else { Ok(()) }
     }
 
@@ -88,18 +104,29 @@ impl Batches {
             batch.reserve(self.outlets.batch_deltas);
         }
         batch.push(*delta);
+        self.unspanned += 1;
         shard
     }
 
     /// Sends the batches that are full.
     pub fn send_full(&mut self) -> Result<(), Gone> {
         let full = self.outlets.batch_deltas;
+        self.span()?;
         (0..self.open.len()).try_for_each(|shard| if self.open[shard].len() >= full { self.send(shard) } else { Ok(()) })
     }
 
-    /// Says to every shard what later deltas refer to.
-    pub fn path(&self, path: &TunnelPath) -> Result<(), Gone> {
-        self.send_to_all(&Message::TunnelPath(Box::new(*path)))
+    /// Ends a span when it is long enough.
+    fn span(&mut self) -> Result<(), Gone> {
+        if self.unspanned < EPOCH_ROWS {
+            return Ok(());
+        }
+        self.flush()?;
+        self.send_to_all(&Message::Span)
+    }
+
+    /// Adds what later deltas refer to: it is sent to every shard before them.
+    pub fn path(&mut self, path: &TunnelPath) {
+        self.paths.push(*path);
     }
 
     /// Sends what is open, then the Mark. `bad` is what could not be read of the ring.
@@ -136,12 +163,16 @@ impl Batches {
     }
 
     fn flush(&mut self) -> Result<(), Gone> {
+        self.unspanned = 0;
         (0..self.open.len()).try_for_each(|shard| self.send(shard))
     }
 
     fn send(&mut self, shard: usize) -> Result<(), Gone> {
         if self.open[shard].is_empty() {
             return Ok(());
+        }
+        for path in std::mem::take(&mut self.paths) {
+            self.send_to_all(&Message::TunnelPath(Box::new(path)))?;
         }
         let deltas = std::mem::take(&mut self.open[shard]);
         self.outlets.shards[shard].send(Message::Deltas { ring: self.ring, deltas }).map_err(|_| Gone)

@@ -28,7 +28,7 @@ use std::path::PathBuf;
 pub use self::{
     read::{Query, TableName, sum_packets},
     schema::dictionary,
-    writer::{Totals, Writer},
+    writer::{Totals, Writer, memory_bound},
 };
 
 /// Bounds and choices of the writer.

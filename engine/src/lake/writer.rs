@@ -14,9 +14,9 @@ use sha1::{Digest, Sha1};
 
 use super::{
     LakeError, LakeSettings, check_site,
-    column::Waiting,
+    column::{NAME_BYTES, NAME_TEXT_BYTES, Waiting},
     coverage_table,
-    encode::{Arrangement, Scratch},
+    encode::{self, Arrangement, Scratch},
     flow_table,
     journal::{self, Journal, Opening, Tally},
     lock::DirectoryLock,
@@ -174,7 +174,12 @@ struct Sheet<R: 'static> {
     prefix: Sha1,
     settings: LakeSettings,
     open: BTreeMap<i64, Open>,
-    spare: Vec<Waiting>,
+    /// Rows that wait in all open hours together: at most one row group.
+    waiting: usize,
+    /// Record time of the newest push.
+    now: Option<UnixNanos>,
+    /// Memory of an hour that was closed.
+    spare: Option<Waiting>,
     scratch: Vec<Scratch>,
     written: Totals,
     /// Ids of this writer's files.
@@ -206,7 +211,9 @@ impl<R: Row> Sheet<R> {
             prefix,
             settings: settings.clone(),
             open: BTreeMap::new(),
-            spare: Vec::new(),
+            waiting: 0,
+            now: None,
+            spare: None,
             scratch: Vec::new(),
             written: Totals::default(),
             ids: HashSet::new(),
@@ -221,10 +228,12 @@ impl<R: Row> Sheet<R> {
     /// Appends rows; `now` is record time.
     fn push(&mut self, rows: &[&R], now: UnixNanos, points: &[ObservationPoint], failure: &mut Option<Failure>) {
         let span = self.span();
-        let old: Vec<i64> =
-            self.open.iter().filter(|(_, open)| now.abs_diff(open.since) >= span).map(|(&hour, _)| hour).collect();
-        for hour in old {
-            self.finish(hour, failure);
+        // LAKE-2: rows of one time are cut alike, in however many pieces they come.
+        if self.now.replace(now) != Some(now) {
+            let old = self.open.iter().filter(|(_, open)| now.abs_diff(open.since) >= span);
+            for hour in old.map(|(&hour, _)| hour).collect::<Vec<_>>() {
+                self.finish(hour, failure);
+            }
         }
         let mut rest = rows;
         while let Some(first) = rest.first() {
@@ -249,17 +258,30 @@ impl<R: Row> Sheet<R> {
             let oldest = self.open.iter().min_by_key(|(_, open)| open.since).map(|(&hour, _)| hour);
             oldest.into_iter().for_each(|hour| self.finish(hour, failure));
         }
+        if self.waiting >= self.settings.row_group_rows {
+            self.make_room(failure);
+        }
         let open = self.open.entry(hour).or_insert_with(|| Open {
             since: at,
-            waiting: self.spare.pop().unwrap_or_else(|| self.table.no_rows()),
+            waiting: self.spare.take().unwrap_or_else(|| self.table.no_rows()),
             rows: 0,
             count: Count::default(),
             identity: self.prefix.clone(),
             tally: Tally::default(),
             part: None,
         });
-        let room = (self.settings.row_group_rows - open.waiting.rows).min(self.settings.rotate_rows - open.rows);
+        let room = (self.settings.row_group_rows - self.waiting).min(self.settings.rotate_rows - open.rows);
         (open.since, room)
+    }
+
+    /// Writes the rows of the hour that has most.
+    fn make_room(&mut self, failure: &mut Option<Failure>) {
+        let longest = self.open.iter().max_by_key(|(_, open)| open.waiting.rows).map(|(&hour, _)| hour);
+        if let Some(hour) = longest
+            && let Err(source) = self.append(hour)
+        {
+            self.give_up(hour, source, failure);
+        }
     }
 
     fn take(&mut self, hour: i64, rows: &[&R], points: &[ObservationPoint], failure: &mut Option<Failure>) {
@@ -277,6 +299,7 @@ impl<R: Row> Sheet<R> {
             }
         }
         open.rows += rows.len();
+        self.waiting += rows.len();
         if open.rows >= self.settings.rotate_rows {
             self.finish(hour, failure);
         } else if open.waiting.rows >= self.settings.row_group_rows
@@ -298,7 +321,14 @@ impl<R: Row> Sheet<R> {
             }
         };
         part.append(&open.waiting, &self.arrangement, &self.settings, &mut self.scratch)?;
+        self.waiting -= open.waiting.rows;
         open.waiting.clear();
+        if self.open.len() > 1
+            && let Some(open) = self.open.get_mut(&hour)
+        {
+            // Each hour would keep the memory of a whole row group.
+            open.waiting = self.table.no_rows();
+        }
         Ok(())
     }
 
@@ -332,7 +362,7 @@ impl<R: Row> Sheet<R> {
                     self.written.files += 1;
                     self.written.bytes += finished.bytes;
                 }
-                self.spare.push(open.waiting);
+                self.spare = Some(open.waiting);
             }
             Err(source) => self.lose(hour, &open, source, failure),
         }
@@ -358,6 +388,7 @@ impl<R: Row> Sheet<R> {
     /// Counts the rows of an hour as lost.
     fn give_up(&mut self, hour: i64, source: ParquetError, failure: &mut Option<Failure>) {
         let Some(mut open) = self.open.remove(&hour) else { return };
+        self.waiting -= open.waiting.rows;
         self.lose(hour, &open, source, failure);
         if let Some(part) = open.part.take() {
             part.discard();
@@ -382,6 +413,16 @@ impl<R: Row> Sheet<R> {
         let time = time.to_zoned(jiff::tz::TimeZone::UTC);
         self.directory.join(format!("date={}", time.strftime("%Y-%m-%d"))).join(format!("hour={:02}", time.hour()))
     }
+}
+
+/// The most memory of a lake's writer, bytes: rows that wait for their row group, the row group in the making, ids of files. Coverage is
+/// a row per observation point and minute.
+pub fn memory_bound(settings: &LakeSettings) -> u64 {
+    const ID_BYTES: usize = size_of::<String>() + 48;
+    let values = flow_table::table().row_bytes();
+    let waiting = settings.row_group_rows * (values + flow_table::CHOSEN_NAMES * NAME_BYTES);
+    let encoded = encode::bound(settings, values + flow_table::CHOSEN_NAMES * NAME_TEXT_BYTES);
+    (waiting + encoded + 2 * IDS_KEPT * ID_BYTES) as u64
 }
 
 /// The lake's writer. It holds the data directory's lock.

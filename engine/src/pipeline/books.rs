@@ -13,11 +13,12 @@ use std::{
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::{Watched, points_now, resume::Inheritance, store::ToStore};
+use super::{Watched, points_now, resume::Inheritance};
 use crate::{
     account::settle,
     coverage::{CoverageRow, MINUTE_NANOS},
     ledger::{Ledger, LedgerAtMark, UserLost},
+    telemetry::metric::Metric,
 };
 
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -55,6 +56,10 @@ struct Point {
 pub struct Closed {
     ledgers: Vec<Ledger>,
     inheritance: Inheritance,
+    /// Marks met.
+    pub marks: u64,
+    /// Marks at which a ring's ledger did not close.
+    pub unbalanced: u64,
 }
 
 impl Closed {
@@ -86,20 +91,28 @@ pub struct Books {
     rings_per_point: usize,
     points: Vec<Point>,
     inheritance: Inheritance,
+    marks: u64,
+    unbalanced: u64,
     watched: Watched,
-    to: Sender<ToStore>,
+    to: Sender<Vec<CoverageRow>>,
 }
 
 impl Books {
     /// Books for that many rings, of which `rings_per_point` belong to each observation point.
-    pub fn new(rings: u16, rings_per_point: u16, inheritance: Inheritance, watched: Watched, to: Sender<ToStore>) -> Self {
+    pub fn new(
+        rings: u16,
+        rings_per_point: u16,
+        inheritance: Inheritance,
+        watched: Watched,
+        to: Sender<Vec<CoverageRow>>,
+    ) -> Self {
         let rings_per_point = usize::from(rings_per_point.max(1));
         let mut points: Vec<Point> = (0..usize::from(rings).div_ceil(rings_per_point)).map(|_| Point::default()).collect();
         points.resize_with(points.len() + inheritance.departed.len(), Point::default);
         for (point, told) in points.iter_mut().zip(&inheritance.told) {
             point.before = *told;
         }
-        Self { latest: vec![None; rings.into()], rings_per_point, points, inheritance, watched, to }
+        Self { latest: vec![None; rings.into()], rings_per_point, points, inheritance, marks: 0, unbalanced: 0, watched, to }
     }
 
     /// Runs until capture has ended.
@@ -123,7 +136,7 @@ impl Books {
         for point in 0..self.points.len() {
             self.end_minute(point);
         }
-        Closed { ledgers: self.ledgers(), inheritance: self.inheritance }
+        Closed { ledgers: self.ledgers(), inheritance: self.inheritance, marks: self.marks, unbalanced: self.unbalanced }
     }
 
     fn take(&mut self, at_mark: &LedgerAtMark) {
@@ -148,8 +161,13 @@ impl Books {
         {
             standing.stand(point, &self.raw(point));
         }
+        self.marks += 1;
+        // LEDGER-3: at each Mark, not only in the sum at the end.
+        let unbalanced = u64::from(at_mark.ledger.imbalance() != (0, 0));
+        self.unbalanced += unbalanced;
         if let Some(telemetry) = &self.watched.telemetry {
             telemetry.record_mark(&at_mark.mark);
+            telemetry.add(Metric::CaptureUnbalancedMarks, &[], unbalanced);
         }
     }
 
@@ -207,7 +225,7 @@ impl Books {
         }
         point.before = after;
         // The store outlives the books.
-        drop(self.to.send(ToStore::Coverage(vec![row])));
+        drop(self.to.send(vec![row]));
     }
 }
 

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    DemoRequest, Intake, Outcome, PipelineError, ReplayRequest, Stages, Watched, books::PointCounters, meter_settings, replay,
+    DemoRequest, Intake, Outcome, PipelineError, ReplayRequest, Stages, Watched, books::PointCounters, memory_of_run,
+    meter_settings, replay,
 };
 use crate::{
     capture::{
@@ -106,7 +107,7 @@ fn run_until(
     let rings = per_tap.saturating_mul(u16::try_from(config.interfaces.len()).unwrap_or(u16::MAX));
     let source = format!("live {}", config.interfaces.join(","));
     let intake = Intake { source: &source, rings, rings_per_point: per_tap, live: true };
-    let mut stages = Stages::start(config, data, &intake, &watched)?;
+    let mut stages = Stages::start(config, data, &intake, memory_of_run(config)?, &watched)?;
     let started = start_capture(config, &stages, place);
     let mut live = match started {
         Ok(live) => live,

@@ -38,7 +38,11 @@ use std::{
     time::Duration,
 };
 
-use auscult_ebpf::{limit::SETS_MAX, settings::Settings};
+use auscult_ebpf::{
+    limit::SETS_MAX,
+    record::{CpuMemory, Set},
+    settings::Settings,
+};
 use crossbeam::channel::{Sender, bounded};
 
 use self::{
@@ -442,6 +446,33 @@ impl Live {
 /// When the host does not say which CPUs are online.
 pub fn rings_per_tap() -> Result<u16, LiveError> {
     Ok(u16::try_from(host::online_cpus()?.len()).unwrap_or(u16::MAX))
+}
+
+/// The most memory of capturing on that many taps, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryBound {
+    /// Flow caches and counters of every CPU, in the kernel.
+    pub caches: u64,
+    /// Rings of every CPU that is online, in the kernel.
+    pub rings: u64,
+    /// What of this the kernel counts as resident memory of the process: rings, whose records are mapped twice.
+    pub mapped: u64,
+}
+
+/// See [`MemoryBound`].
+///
+/// # Errors
+/// When the host does not say which CPUs it has.
+pub fn memory_bound(taps: usize, sets: u32, ring_bytes: u32) -> Result<MemoryBound, LiveError> {
+    let rings = taps as u64 * host::online_cpus()?.len() as u64;
+    let possible = aya::util::nr_cpus().map_err(|(what, source)| LiveError::Host { what, source })? as u64;
+    let per_cpu = u64::from(sets) * size_of::<Set>() as u64 + size_of::<CpuMemory>() as u64;
+    let (ring, page) = (u64::from(ring_bytes), ring::page_octets() as u64);
+    Ok(MemoryBound {
+        caches: taps as u64 * possible * per_cpu,
+        rings: rings * (ring + 2 * page),
+        mapped: rings * 2 * (ring + page),
+    })
 }
 
 fn meter_of(settings: &LiveSettings, point: usize, mtu: u32) -> Settings {

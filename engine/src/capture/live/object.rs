@@ -49,6 +49,7 @@ pub(super) fn load(
         part: part.to_owned(),
         reason: one_line(error),
     };
+    let meter = &Settings { ring_octets: ring_bytes, ..*meter };
     let adopted = pins.is_some_and(TapPins::whole);
     let mut loader = EbpfLoader::new();
     loader

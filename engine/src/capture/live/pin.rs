@@ -20,7 +20,7 @@ use super::link;
 /// Maps of each interface that are pinned, besides its rings.
 pub(super) const MAPS: [&str; 3] = ["RINGS", "SETS", "CORE"];
 /// Maps that all interfaces of one engine share.
-pub(super) const SHARED: [&str; 0] = [];
+pub(super) const SHARED: [&str; 1] = ["RECENT"];
 const ROOT: &str = "auscult";
 const USUAL: &str = "/sys/fs/bpf";
 /// `BPF_FS_MAGIC` of `linux/magic.h`.

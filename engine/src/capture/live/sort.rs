@@ -26,7 +26,6 @@ pub(super) struct Sorter {
     goes_on: bool,
     /// Observation point of records that may carry another number.
     point: Option<u32>,
-    gone: bool,
 }
 
 impl Sorter {
@@ -41,7 +40,6 @@ impl Sorter {
             marks: 0,
             goes_on: false,
             point: None,
-            gone: false,
         }
     }
 
@@ -99,8 +97,7 @@ impl Sorter {
         if kind == Kind::TunnelPath as u8
             && let Some(path) = read_record::<TunnelPath>(record)
         {
-            // A later engine may take it again, which changes nothing: it says what a reference means.
-            self.gone |= self.batches.path(&path).is_err();
+            self.batches.path(&path);
             return true;
         }
         if kind == Kind::Sample as u8
@@ -121,9 +118,6 @@ impl Sorter {
     /// Hands on what was taken, when the ring no longer has it: full batches, and the Mark, with `utc_offset`. `own`: it is of this
     /// engine's sweeps.
     pub(super) fn hand_on(&mut self, utc_offset: i64, own: bool) -> Result<(), Gone> {
-        if self.gone {
-            return Err(Gone);
-        }
         self.batches.send_full()?;
         let Some(mark) = self.mark.take() else { return Ok(()) };
         self.marks += u64::from(own);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use auscult_ebpf::{
-    limit::SWEEP_SETS_MAX,
+    limit::{RING_RESERVE_PART, SWEEP_SETS_MAX},
     record::{Delta, Mark, SWEEP_FLUSH, SWEEP_MARK, Set, SweepArguments, octets_of},
 };
 use aya::{
@@ -120,7 +120,7 @@ impl Sweeper {
         let until = Instant::now() + patience;
         for first in (0..self.sets).step_by(per_run as usize) {
             let count = per_run.min(self.sets - first);
-            if !wait_for_room(shared, u64::from(count) * SET_OCTETS, until) {
+            if !wait_for_room(shared, u64::from(count) * SET_OCTETS + shared.memory.size() / RESERVE_PART, until) {
                 *cut = true;
                 return Ok(());
             }
@@ -144,6 +144,8 @@ impl Sweeper {
     }
 }
 
+/// What deltas leave of a ring.
+const RESERVE_PART: u64 = RING_RESERVE_PART as u64;
 /// Sets that the sweep program takes at a time; a run is a multiple of it.
 const BLOCK: u32 = 16;
 /// Least ring that has room for a block twice.
