@@ -8,13 +8,15 @@ mod listing;
 mod live;
 mod memory;
 mod offline;
+mod resume;
 mod shard;
+mod sides;
 mod store;
 mod types;
 
 pub use self::{
     listing::{coverage, dictionary, flows},
-    live::{demo, run, run_inside},
+    live::{demo, run, run_by_clock, run_inside},
     memory::{memory_of_replay, memory_of_run},
     offline::replay,
     types::{Column, DemoRequest, Listing, Outcome, PipelineError, ReplayRequest, Selection},
@@ -26,17 +28,21 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use auscult_ebpf::settings::{FLAG_CLOCK_PER_POLL, FLAG_SAMPLES, FLAG_VLAN_IN_KEY, Settings};
+use auscult_ebpf::{
+    limit::{COPY_UNIT_SHIFT, COPY_UNITS_MAX},
+    settings::{FLAG_CLOCK_PER_POLL, FLAG_COPIES_METERED, FLAG_SAMPLES, FLAG_VLAN_IN_KEY, Settings},
+};
 use crossbeam::channel::bounded;
 
 use self::{
     books::{Books, Closed, PointCounters},
+    resume::{Inheritance, Resumed},
     store::{RowsWaiting, Store, Stored},
 };
 use crate::{
     biflow::{BiflowSettings, Table},
     capture::outlets::Outlets,
-    config::{Clock, Config},
+    config::{Clock, Config, Duplicates},
     flow::ObservationPoint,
     lake::{LakeSettings, Writer},
     ledger::{Count, Ledger, UserLost},
@@ -67,18 +73,28 @@ struct Stages {
     shards: Vec<JoinHandle<()>>,
     books: JoinHandle<Closed>,
     store: JoinHandle<Stored>,
+    /// Of a live engine.
+    resumed: Option<Resumed>,
     memory: MemoryBound,
     began: u64,
 }
 
+/// Where the frames come from.
+struct Intake<'a> {
+    source: &'a str,
+    rings: u16,
+    /// For each observation point.
+    rings_per_point: u16,
+    /// From taps, whose books are kept.
+    live: bool,
+}
+
 impl Stages {
-    /// Starts everything behind `rings` rings of capture, `rings_per_point` for each observation point.
+    /// Starts everything behind capture.
     fn start(
         config: &Config,
         data: &Path,
-        source: &str,
-        rings: u16,
-        rings_per_point: u16,
+        intake: &Intake<'_>,
         memory: MemoryBound,
         watched: &Watched,
     ) -> Result<Self, PipelineError> {
@@ -88,7 +104,14 @@ impl Stages {
         }
         let began = time::monotonic();
         let settings = lake_settings(config);
-        let writer = Writer::open(data, &config.site, &settings, source).map_err(PipelineError::stage)?;
+        let &Intake { source, rings, rings_per_point, live } = intake;
+        let mut writer = Writer::open(data, &config.site, &settings, source).map_err(PipelineError::stage)?;
+        let recovered = writer.recovered();
+        if recovered.removed > 0 {
+            tracing::info!("{} unfinished files of an earlier engine are removed", recovered.removed);
+        }
+        let resumed = if live { Some(Resumed::open(config, &mut writer)?) } else { None };
+        let inheritance = resumed.as_ref().map_or_else(Inheritance::default, Resumed::inheritance);
         watched.health.holds(Condition::Lake);
 
         let (coverage, from_books) = bounded(COVERAGE_MAX);
@@ -106,17 +129,18 @@ impl Stages {
             let watched = watched.clone();
             shards.push(spawn(format!("biflow-{number}"), move || shard.run(&watched))?);
         }
-        let books = Books::new(rings, rings_per_point, watched.clone(), coverage);
+        let books = Books::new(rings, rings_per_point, inheritance, watched.clone(), coverage);
         let books = spawn("books".to_owned(), move || books.run(&from_capture))?;
-        let store = Store::new(writer, config.biflow.shards, watched.clone());
+        let idle_nanos = i64::try_from(config.biflow.idle_timeout.as_nanos()).unwrap_or(i64::MAX);
+        let store = Store::new(writer, config.biflow.shards, idle_nanos, watched.clone());
         let store = spawn("store".to_owned(), move || store.run(from_shards, from_books))?;
         let outlets = Outlets { shards: inlets, ledger: to_books, recycled, batch_deltas: BATCH_DELTAS };
-        Ok(Self { outlets, shards, books, store, memory, began })
+        Ok(Self { outlets, shards, books, store, resumed, memory, began })
     }
 
-    /// Lets every stage end, in data order, and adds up what was done. `ledger` is capture's own last state.
+    /// Lets every stage end, in data order, and adds up what was done. `ledger` is capture's own last state; the books of taps know more.
     fn finish(self, ledger: Option<Ledger>, watched: &Watched) -> Finished {
-        let Self { outlets, shards, books, store, memory, began } = self;
+        let Self { outlets, shards, books, store, resumed, memory, began } = self;
         drop(outlets);
         let mut dead = Vec::new();
         for (number, shard) in shards.into_iter().enumerate() {
@@ -132,13 +156,16 @@ impl Stages {
             dead.push("store".to_owned());
             Stored::default()
         });
-        let mut ledger = ledger.unwrap_or(closed.ledger);
-        ledger.user_lost[UserLost::Write as usize].add(stored.lost);
+        let mut ledger = ledger.unwrap_or_else(|| closed.ledger());
+        if resumed.is_none() {
+            ledger.user_lost[UserLost::Write as usize].add(stored.lost);
+        }
         if let Some(telemetry) = &watched.telemetry {
             telemetry.record_ledger(&ledger);
         }
         let totals = Totals {
             flows_by_end_reason: stored.by_reason,
+            sided: stored.sided,
             marks: closed.marks,
             unbalanced_marks: closed.unbalanced,
             hurried_deltas: stored.hurried,
@@ -150,6 +177,9 @@ impl Stages {
             ..Totals::default()
         };
         let error = stored.error.or_else(|| dead.first().map(|name| PipelineError::Died(name.clone())));
+        // Of dead threads nobody knows what they held: the next engine finds it out.
+        let unclosed = resumed.filter(|_| dead.is_empty()).and_then(Resumed::finish);
+        let error = error.or(unclosed);
         Finished { ledger, totals, error }
     }
 }
@@ -197,9 +227,15 @@ fn meter_settings(config: &Config, hash_keys: [u64; 5]) -> Settings {
         (config.samples.enabled, FLAG_SAMPLES),
         (config.meter.vlan_in_key, FLAG_VLAN_IN_KEY),
         (config.meter.clock == Clock::Poll, FLAG_CLOCK_PER_POLL),
+        (config.meter.duplicates == Duplicates::Count, FLAG_COPIES_METERED),
     ] {
         settings.flags |= if wanted { flag } else { 0 };
     }
+    let window = config.meter.duplicate_window.as_nanos() >> COPY_UNIT_SHIFT;
+    settings.copy_units = match config.meter.duplicates {
+        Duplicates::Off => 0,
+        Duplicates::Count | Duplicates::Remove => u32::try_from(window).unwrap_or(u32::MAX).clamp(1, COPY_UNITS_MAX),
+    };
     settings.sample_shares = config.samples.share_octets_per_tick.map(|share| u32::try_from(share).unwrap_or(u32::MAX));
     settings
 }

@@ -4,6 +4,7 @@
 //! imbalance.packets`. What was lost in userspace was counted as metered before; here it stands under `lost` and no longer under
 //! `packets_metered`, which is thereby the number of packets in the flow rows on disk.
 
+mod sided;
 mod text;
 
 use auscult_ebpf::{
@@ -12,6 +13,7 @@ use auscult_ebpf::{
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
+pub use self::sided::{Sided, SidedScope};
 use crate::{
     flow::FlowEndReason,
     ledger::{Count, Ledger, UserLost},
@@ -69,6 +71,8 @@ pub struct Totals {
     pub site: String,
     /// Flow rows by end reason, indexed as [`FlowEndReason::ALL`].
     pub flows_by_end_reason: [u64; FlowEndReason::ALL.len()],
+    /// Flows by sidedness.
+    pub sided: Sided,
     /// Marks at which ledgers were closed.
     pub marks: u64,
     /// Those at which one did not close.
@@ -136,6 +140,8 @@ pub struct Summary {
     pub flows: u64,
     /// Flow rows by end reason.
     pub flows_by_end_reason: Named,
+    /// Of how many flows the tap saw one direction only.
+    pub sidedness: Sided,
     /// Deltas merged before those of all rings were there, because too many waited: a flow that came over several rings may then be
     /// flagged as split.
     pub hurried_deltas: u64,
@@ -149,6 +155,12 @@ pub struct Summary {
     pub samples: Named,
     /// Payload samples left out (share used up, or no room), by class.
     pub samples_shed: Named,
+    /// Frames recognised as second copies, whether they were left out (`packets_duplicate`) or not.
+    pub duplicates_recognised: u64,
+    /// The part of `packets_seen` that they are.
+    pub duplicate_ratio: f64,
+    /// Metered packets that were encapsulated.
+    pub tunnelled_packets: u64,
     /// Frames captured shorter than they were on the wire.
     pub truncated_frames: u64,
     /// Parquet files made visible.
@@ -161,6 +173,8 @@ pub struct Summary {
     pub packets_per_second: f64,
     /// Largest resident memory; null when unknown.
     pub peak_memory_bytes: Option<u64>,
+    /// Live: the longest time that a packet is in memory only, which is the most that a crash can lose.
+    pub flush_interval_seconds: Option<u64>,
     /// What it cannot exceed by configuration; zero when nothing was started.
     pub memory_bound_bytes: u64,
     /// The most memory of each part, kernel included, bytes.
@@ -211,18 +225,23 @@ impl Summary {
             unbalanced_marks: totals.unbalanced_marks,
             flows: totals.flows_by_end_reason.iter().sum(),
             flows_by_end_reason: Named(reasons.map(|(reason, count)| (reason.name(), count)).collect()),
+            sidedness: totals.sided,
             hurried_deltas: totals.hurried_deltas,
             devices: totals.devices,
             alerts: totals.alerts,
             incidents: totals.incidents,
             samples: per_class(&|i| counters.samples[i]),
             samples_shed: per_class(&|i| counters.samples_shed[i] + counters.samples_lost[i]),
+            duplicates_recognised: counters.copies_packets,
+            duplicate_ratio: counters.copies_packets as f64 / counters.seen_packets.max(1) as f64,
+            tunnelled_packets: counters.tunnelled_packets,
             truncated_frames: counters.truncated_frames,
             files_written: totals.files_written,
             bytes_written: totals.bytes_written,
             elapsed_seconds: seconds,
             packets_per_second: if seconds > 0.0 { counters.seen_packets as f64 / seconds } else { 0.0 },
             peak_memory_bytes: totals.peak_memory_bytes,
+            flush_interval_seconds: None,
             memory_bound_bytes: totals.memory_bound.resident_bytes,
             memory_bound_parts: totals.memory_bound.parts,
             input_errors,

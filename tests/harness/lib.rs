@@ -3,17 +3,26 @@
 pub mod capinfos;
 pub mod compare;
 pub mod conversations;
+pub mod copies;
+pub mod disk;
+pub mod engine;
 pub mod fuzz;
+pub mod golden;
 pub mod kernel;
 pub mod meter;
+pub mod nesting;
 pub mod overload;
+pub mod packet;
 pub mod random;
 pub mod reference;
 pub mod replay;
 pub mod rows;
+pub mod sides;
 pub mod stage;
 pub mod tap;
 pub mod traffic;
+pub mod tunnel;
+pub mod underlay;
 
 use std::path::PathBuf;
 

@@ -123,6 +123,7 @@ class Flow:
         self.reset = False
         self.trackers = [Tracker(), Tracker()]
         self.identifications = []
+        self.seen, self.proven = [False, False], False
 
     def closing(self):
         return self.reset or all(self.finished)
@@ -268,6 +269,7 @@ class Table:
             "flow_end": time_text(end),
             "end_reason": reason,
             "initiator_by": found,
+            "sidedness": sidedness(flow),
             "protocol": key.protocol,
             "ethertype": key.ethertype,
             "icmp_type": key.icmp and key.icmp[0],
@@ -300,6 +302,33 @@ class Table:
         return [*sorted(owners), *([None] if known[-1] is None else [])] if owners else None
 
 
+#: ICMP and ICMPv6 requests without which their reply is never sent.
+ASKED_FOR = {IPV4: {(8, 0), (13, 14), (15, 16)}, IPV6: {(128, 129), (144, 145)}}
+
+
+def sidedness(flow):
+    """Whether both directions were seen so far, or the one that was proves the other."""
+    for side in (0, 1):
+        packets = [p for _, d, p in flow.packets if d == side]
+        flow.seen[side] |= bool(packets)
+        flow.proven |= bool(packets) and proves(flow.key, side, packets)
+    return "two_sided" if all(flow.seen) else "one_sided" if flow.proven else "undecided"
+
+
+def proves(key, side, packets):
+    if key.is_tcp:
+        bits = [p.tcp.bits for p in packets]
+        syns = [b for b in bits if b & SYN]
+        beyond = len(bits) > len(syns) + sum(b & RST != 0 for b in bits)
+        return any(b & ACK for b in bits) and (beyond or bool(syns and syns[0] & ACK))
+    if key.pair:
+        return key.two in ASKED_FOR[key.ip] and any(p.asks is False for p in packets)
+    if key.protocol == UDP and key.has_ports:
+        ports = (key.low[1], key.high[1])
+        return ports[side] == 53 and ports[1 - side] >= 1024 and sum(p.payload for p in packets) >= 12 * len(packets)
+    return False
+
+
 def size(packet):
     return min(packet.octets, 0xFFFF)
 
@@ -330,6 +359,7 @@ def side_columns(key, side, start, tracker):
     tags = packets[0].tags
     out["vlan_id"], out["inner_vlan_id"] = (tags + [None, None])[:2]
     out["observation_point"] = packets[0].point
+    tunnel_columns(packets[0].tunnels, out)
     if key.ip:
         ttls = [p.ttl for p in packets]
         out["ttl_min"], out["ttl_max"], out["dscp"] = min(ttls), max(ttls), packets[0].traffic_class >> 2
@@ -339,10 +369,21 @@ def side_columns(key, side, start, tracker):
     return out
 
 
+def tunnel_columns(tunnels, out):
+    """The encapsulations of a direction's first packet."""
+    if tunnels:
+        out["tunnel_types"] = "/".join(tunnel.kind for tunnel in tunnels)
+    for prefix, tunnel in zip(("", "inner_"), tunnels):
+        out[prefix + "tunnel_source_address"] = tunnel.source and address_text(tunnel.source)
+        out[prefix + "tunnel_destination_address"] = tunnel.target and address_text(tunnel.target)
+        out[prefix + "tunnel_id"] = tunnel.id
+
+
 SIDE_COLUMNS = """size_min size_max size_std size_histogram starts_after_nanos duration_nanos interval_min_nanos interval_max_nanos
 interval_std_nanos is_split ttl_min ttl_max dscp traffic_class_union vlan_id inner_vlan_id observation_point tcp_control_bits
 tcp_syn_packets tcp_fin_packets tcp_rst_packets tcp_retransmitted_packets tcp_out_of_order_packets tcp_zero_window_packets
-tcp_syn_window tcp_syn_mss tcp_syn_scale tcp_syn_options""".split()
+tcp_syn_window tcp_syn_mss tcp_syn_scale tcp_syn_options tunnel_types tunnel_source_address tunnel_destination_address tunnel_id
+inner_tunnel_source_address inner_tunnel_destination_address inner_tunnel_id""".split()
 
 
 def tcp_columns(segments, tracker, out):

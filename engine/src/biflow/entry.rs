@@ -12,7 +12,7 @@ use super::{
     community_id::Ports,
     compact::Nanos48,
     side::{HAS_SYN, SYN_IS_ACK, SideState},
-    tick_of,
+    sidedness, tick_of,
 };
 use crate::{
     batch::Ring,
@@ -63,6 +63,8 @@ pub(super) struct Entry {
     pub(super) twin: u16,
     pub(super) flags: u8,
     pub(super) stop: u8,
+    /// What earlier segments showed of the two directions: bits of `sidedness.rs`.
+    pub(super) shown: u8,
     /// Initiator fixed by an earlier segment.
     initiator: Option<(u8, InitiatorBy)>,
     pub(super) first_direction: u8,
@@ -89,6 +91,7 @@ impl Entry {
             twin,
             flags: LIVE,
             stop: 0,
+            shown: 0,
             initiator: None,
             first_direction: 0,
             first_count: 0,
@@ -145,6 +148,7 @@ impl Entry {
     pub(super) fn next_segment(&mut self, delta: &Delta, flow_id: u64) {
         self.flow_id = flow_id;
         self.initiator = Some(self.initiator());
+        self.shown = sidedness::shown(self);
         self.segment += 1;
         self.segment_tick = tick_of(delta.base);
         self.stop = 0;

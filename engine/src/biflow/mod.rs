@@ -32,8 +32,10 @@ mod merge;
 mod place;
 mod sequence;
 mod side;
+mod sidedness;
 mod slab;
 mod table;
+mod tunnel;
 mod turn;
 mod wheel;
 

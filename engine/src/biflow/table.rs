@@ -16,6 +16,7 @@ use super::{
     place::{Place, tag},
     slab::Slab,
     tick_of,
+    tunnel::TunnelPaths,
     turn::{Leaving, PLACES_MAX, Then, Turn},
     wheel::Wheel,
 };
@@ -54,6 +55,7 @@ pub struct Table {
     due: Vec<u32>,
     hold: Option<Hold>,
     links: FragmentLinks,
+    paths: TunnelPaths,
     rings: Vec<RingClock>,
     watermark: Option<u64>,
     settled: u64,
@@ -81,6 +83,7 @@ impl Table {
             due: Vec::new(),
             hold: (settings.rings > 1).then(Hold::default),
             links: FragmentLinks::new(),
+            paths: TunnelPaths::default(),
             rings: vec![clock; usize::from(settings.rings)],
             watermark: None,
             settled: 0,
@@ -96,6 +99,10 @@ impl Table {
     pub fn message(&mut self, message: &Message) -> Option<Epoch> {
         match message {
             Message::Deltas { ring, deltas } => self.deltas(*ring, deltas),
+            Message::TunnelPath(path) => {
+                self.paths.learn(path);
+                None
+            }
             Message::Mark(mark) => self.mark(*mark),
             Message::Span => self.end_span(),
             Message::ClockStep => self.clock_step(),
@@ -185,6 +192,7 @@ impl Table {
             + self.index.allocation_size()
             + self.wheel.memory_bytes()
             + self.links.memory_bytes()
+            + self.paths.memory_bytes()
             + held.1
             + self.turn.as_ref().map_or(0, Turn::memory_bytes)
             + self.finished.capacity() * size_of::<Flow>();
@@ -405,7 +413,8 @@ impl Table {
         if fragment_of == 0 && entry.key.form & FORM_FRAGMENT != 0 {
             fragment_of = self.links.find(&entry.key, entry.fragment).unwrap_or(0);
         }
-        self.finished.push(export(entry, reason, utc_offset, flow_id, fragment_of));
+        let tunnels = entry.side.each_ref().map(|side| self.paths.find(side.tunnels));
+        self.finished.push(export(entry, reason, utc_offset, flow_id, fragment_of, tunnels));
         self.statistics.exported[reason as usize - 1] += 1;
         flow_id
     }

@@ -10,6 +10,7 @@ pub mod column;
 pub mod coverage_table;
 mod encode;
 pub mod flow_table;
+pub mod journal;
 mod layout;
 pub mod lock;
 pub mod part;

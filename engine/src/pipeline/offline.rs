@@ -8,7 +8,7 @@ use std::{
 
 use auscult_ebpf::settings::Settings;
 
-use super::{Finished, Outcome, PipelineError, ReplayRequest, Stages, Watched, memory_of_replay, meter_settings};
+use super::{Finished, Intake, Outcome, PipelineError, ReplayRequest, Stages, Watched, memory_of_replay, meter_settings};
 use crate::{
     capture::{
         native::{DropSamples, NativeMeter},
@@ -79,7 +79,8 @@ struct Reading {
 impl Reading {
     fn meter(&mut self, config: &Config, request: &ReplayRequest, shutdown: &Shutdown) -> Result<Outcome, PipelineError> {
         let memory = memory_of_replay(config, &request.inputs);
-        let stages = Stages::start(config, &request.data, "replay", 1, 1, memory, &self.watched)?;
+        let intake = Intake { source: "replay", rings: 1, rings_per_point: 1, live: false };
+        let stages = Stages::start(config, &request.data, &intake, memory, &self.watched)?;
         self.watched.health.holds(Condition::Capture);
         let batches = Batches::new(0, stages.outlets.clone());
         // Fixed hash keys: which flows share a set must not change from run to run.

@@ -7,7 +7,7 @@ use std::{
 
 use crossbeam::channel::{Receiver, RecvError, Select, never};
 
-use super::{PipelineError, Watched, count, points_now};
+use super::{PipelineError, Watched, count, points_now, sides::SideBooks};
 use crate::{
     biflow::{Epoch, Merge, Statistics},
     coverage::CoverageRow,
@@ -16,6 +16,8 @@ use crate::{
     ledger::Count,
     limit::ROWS_WAITING_MAX,
     serve::health::Condition,
+    sidedness::{Sidedness, TRANSPORTS},
+    summary::Sided,
     telemetry::{Telemetry, metric::Metric},
 };
 
@@ -70,6 +72,8 @@ pub struct Stored {
     pub totals: Totals,
     /// Flow rows by end reason.
     pub by_reason: [u64; FlowEndReason::ALL.len()],
+    /// Flows by sidedness.
+    pub sided: Sided,
     /// Packets in rows that could not be written.
     pub lost: Count,
     /// Deltas merged early.
@@ -83,16 +87,20 @@ pub struct Store {
     writer: Writer,
     merge: Merge,
     statistics: Vec<Option<Statistics>>,
+    sides: SideBooks,
     points: Vec<ObservationPoint>,
     watched: Watched,
     stored: Stored,
+    /// Files there were when one could not be written.
+    failed_at: Option<u64>,
 }
 
 impl Store {
-    /// A store for that many shards.
-    pub fn new(writer: Writer, shards: usize, watched: Watched) -> Self {
+    /// A store for that many shards, whose flows end when they were idle for so long.
+    pub fn new(writer: Writer, shards: usize, idle_nanos: i64, watched: Watched) -> Self {
         let statistics = (0..shards).map(|_| None).collect();
-        Self { writer, merge: Merge::new(shards), statistics, points: Vec::new(), watched, stored: Stored::default() }
+        let (merge, sides) = (Merge::new(shards), SideBooks::new(idle_nanos));
+        Self { writer, merge, statistics, sides, points: Vec::new(), watched, stored: Stored::default(), failed_at: None }
     }
 
     /// Runs until every sender is gone, then closes the lake. Epochs are taken of those shards alone that the next batch waits for: what
@@ -129,7 +137,10 @@ impl Store {
                 },
             }
         }
-        let Self { writer, watched, mut stored, statistics, .. } = self;
+        let Self { mut writer, sides, points, watched, mut stored, statistics, .. } = self;
+        let (rows, sided) = sides.finish(&points);
+        stored.sided = sided;
+        note(&mut stored, &watched, writer.coverage(&rows));
         stored.hurried = statistics.iter().flatten().map(|table| table.hurried).sum();
         let (totals, closed) = writer.close();
         stored.totals = totals;
@@ -160,9 +171,20 @@ impl Store {
         }
         let written = self.writer.flows(batch, &self.points);
         self.check(written);
+        let minutes = self.sides.take(batch, &self.points);
+        let written = self.writer.coverage(&minutes);
+        self.check(written);
     }
 
     fn check(&mut self, written: Result<(), LakeError>) {
+        let files = self.writer.totals().files;
+        if written.is_err() {
+            self.failed_at = Some(files);
+        } else if self.failed_at.is_some_and(|then| files > then) {
+            self.failed_at = None;
+            tracing::warn!("files can be written again; what could not be is counted as lost");
+            self.watched.health.holds(Condition::Lake);
+        }
         note(&mut self.stored, &self.watched, written);
     }
 
@@ -179,6 +201,24 @@ impl Store {
             telemetry.follow(Metric::BiflowFlowsExported, &[reason.name()], exported);
         }
         tell_totals(telemetry, &self.writer.totals());
+        self.tell_sides(telemetry);
+    }
+
+    /// By tap; in replay no interface has series.
+    fn tell_sides(&self, telemetry: &Telemetry) {
+        if self.watched.counters.is_empty() {
+            return;
+        }
+        for (point, sides) in self.sides.by_point() {
+            let Some(point) = point.and_then(|point| self.points.get(point as usize)) else { continue };
+            for (transport, part) in TRANSPORTS.into_iter().zip(sides.parts()) {
+                for kind in Sidedness::ALL {
+                    let ((flows, packets), labels) = (part.of(kind), [&*point.name, transport, kind.name()]);
+                    telemetry.follow(Metric::BiflowSidedFlows, &labels, flows);
+                    telemetry.follow(Metric::BiflowSidedPackets, &labels, packets);
+                }
+            }
+        }
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{MemoryBound, Named, Summary};
+use super::{MemoryBound, Named, Sided, SidedScope, Summary};
+use crate::{
+    limit::{ONE_SIDED_PERCENT_NAMED, ONE_SIDED_SCOPES_NAMED},
+    sidedness::{Sidedness, Sides},
+};
 
 /// A number with a comma every three digits.
 struct Grouped(u64);
@@ -57,6 +61,30 @@ fn line(f: &mut Formatter<'_>, sign: char, name: &str, packets: u64, rest: &str)
     writeln!(f, "{}", text.trim_end())
 }
 
+fn tell(f: &mut Formatter<'_>, name: &str, count: u64, rest: &str) -> fmt::Result {
+    let text = format!("{name:<14} {:>19}  {rest}", Grouped(count));
+    writeln!(f, "{}", text.trim_end())
+}
+
+/// The scopes in which the tap misses a direction.
+fn one_sided(f: &mut Formatter<'_>, sided: &Sided) -> fmt::Result {
+    let is_named = |scope: &&SidedScope| {
+        let tcp = &scope.sides.tcp;
+        tcp.one_sided_flows > 0 && tcp.one_sided_flows * 100 >= tcp.decided_flows() * ONE_SIDED_PERCENT_NAMED
+    };
+    for scope in sided.scopes.iter().filter(is_named).take(ONE_SIDED_SCOPES_NAMED) {
+        let vlan = scope.vlan.map_or_else(|| "untagged".to_owned(), |vlan| format!("VLAN {vlan}"));
+        let (one, all) = (Grouped(scope.sides.tcp.one_sided_flows), Grouped(scope.sides.tcp.decided_flows()));
+        let point = &scope.observation_point;
+        writeln!(f, "  ! {one} of {all} TCP conversations on {point} {vlan} are one-sided: the mirror misses a direction")?;
+    }
+    let unnamed = sided.scopes.iter().filter(is_named).count().saturating_sub(ONE_SIDED_SCOPES_NAMED);
+    if unnamed > 0 {
+        writeln!(f, "    and on {unnamed} more VLANs: see `sidedness` of --json")?;
+    }
+    Ok(())
+}
+
 impl Display for Summary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "packets at site {}", self.site)?;
@@ -75,14 +103,25 @@ impl Display for Summary {
                 "  ! THE LEDGER DOES NOT CLOSE: {packets} packets and {octets} octets are unaccounted for; please report this"
             )?;
         }
+        if self.duplicates_recognised > self.packets_duplicate {
+            let text = "packets came twice and were metered all the same (meter.duplicates)";
+            writeln!(f, "    {} {text}", Grouped(self.duplicates_recognised))?;
+        }
+        if self.tunnelled_packets > 0 {
+            writeln!(f, "    {} packets were in tunnels, whose inner packets are in the rows", Grouped(self.tunnelled_packets))?;
+        }
         if self.truncated_frames > 0 {
             writeln!(f, "    {} frames were captured shorter than they were on the wire", Grouped(self.truncated_frames))?;
         }
-        let mut field = |name: &str, count: u64, rest: String| {
-            let text = format!("{name:<14} {:>19}  {rest}", Grouped(count));
-            writeln!(f, "{}", text.trim_end())
-        };
+        let mut field = |name: &str, count: u64, rest: String| tell(f, name, count, &rest);
         field("flows", self.flows, parts(&self.flows_by_end_reason))?;
+        let tcp = &self.sidedness.tcp;
+        if *tcp != Sides::default() {
+            let kinds = Sidedness::ALL.map(|kind| (kind.name(), tcp.of(kind).0));
+            field("TCP flows", kinds.iter().map(|(_, flows)| flows).sum(), parts(&Named(kinds.to_vec())))?;
+        }
+        one_sided(f, &self.sidedness)?;
+        let mut field = |name: &str, count: u64, rest: String| tell(f, name, count, &rest);
         field("samples", self.samples.total(), parts(&self.samples))?;
         if self.samples_shed.total() > 0 {
             field("samples shed", self.samples_shed.total(), parts(&self.samples_shed))?;
@@ -93,6 +132,9 @@ impl Display for Summary {
             if self.memory_bound_bytes > 0 { format!(" of at most {}", Size(self.memory_bound_bytes)) } else { String::new() };
         let memory = self.peak_memory_bytes.map(|bytes| format!(", peak memory {}{bound}", Size(bytes))).unwrap_or_default();
         writeln!(f, "{:<14} {:>17.3} s  {rate} packets/s{memory}", "time", self.elapsed_seconds)?;
+        if let Some(seconds) = self.flush_interval_seconds {
+            writeln!(f, "{:<14} {:>19}  the most that a crash can lose", "flush interval", format!("{} s", Grouped(seconds)))?;
+        }
         for error in &self.input_errors {
             writeln!(f, "not read to its end: {}", error.error)?;
         }
@@ -114,6 +156,7 @@ mod tests {
     use super::*;
     use crate::{
         ledger::{Count, Ledger, UserLost},
+        sidedness::SideCounts,
         summary::{InputError, Totals},
     };
 
@@ -173,6 +216,30 @@ not read to its end: b.pcap is cut short after 12 packets
     }
 
     #[test]
+    fn one_sided_vlans_are_named() {
+        let scope = |vlan, one_sided_flows, two_sided_flows| {
+            let tcp = Sides { one_sided_flows, two_sided_flows, undecided_flows: 1, ..Sides::default() };
+            let sides = SideCounts { tcp, other: Sides { undecided_flows: 9, ..Sides::default() } };
+            SidedScope { observation_point: "tap0".to_owned(), vlan, sides }
+        };
+        let scopes = vec![scope(Some(7), 4, 96), scope(Some(20), 3, 7), scope(None, 1_500, 0), scope(Some(8), 0, 0)];
+        let totals = Totals { sided: Sided::new(scopes, SideCounts::default()), ..Totals::default() };
+        let text = Summary::new(&Ledger::default(), totals).to_string();
+        let expect = "\
+TCP flows                    1,614  two_sided 103, one_sided 1,507, undecided 4
+  ! 1,500 of 1,500 TCP conversations on tap0 untagged are one-sided: the mirror misses a direction
+  ! 3 of 10 TCP conversations on tap0 VLAN 20 are one-sided: the mirror misses a direction
+samples";
+        assert!(text.contains(expect), "{text}");
+        let many = (0..70).map(|vlan| scope(Some(vlan), 1, 0)).collect();
+        let sided = Sided::new(many, SideCounts::default());
+        assert_eq!((sided.scopes.len(), sided.scopes_unlisted, sided.tcp.one_sided_flows), (64, 6, 70));
+        let text = Summary::new(&Ledger::default(), Totals { sided, ..Totals::default() }).to_string();
+        assert_eq!(text.matches("  ! ").count(), 5);
+        assert!(text.contains("    and on 59 more VLANs: see `sidedness` of --json\n"), "{text}");
+    }
+
+    #[test]
     fn the_law_holds_in_the_summary() {
         let summary = summary();
         let known = summary.packets_metered
@@ -220,9 +287,11 @@ not read to its end: b.pcap is cut short after 12 packets
             assert!(json[field].is_number(), "{field}");
         }
         assert_eq!(json["discarded"], serde_json::json!({"frame_too_short": 0, "link_type": 40, "not_ip": 0}));
-        assert_eq!(json["lost"], serde_json::json!({"ring_full": 20, "no_ring": 0, "no_slot": 0, "bad_record": 0, "write": 500}));
+        let lost = serde_json::json!({"ring_full": 20, "no_ring": 0, "no_slot": 0, "bad_record": 0, "write": 500, "crash": 0});
+        assert_eq!(json["lost"], lost);
         assert_eq!(json["imbalance"], serde_json::json!({"packets": 0, "octets": 0}));
         assert_eq!(json["samples"]["clinical"], 1_200);
+        assert_eq!(json["sidedness"]["tcp"]["one_sided_flows"], 0);
         assert_eq!(json["memory_bound_parts"], serde_json::json!({"lake": 96 << 20, "process": 32 << 20}));
         assert_eq!(json["packets_per_second"], 2_469_134.0);
         assert_eq!(json["input_errors"][0]["input"], "b.pcap");

@@ -5,7 +5,11 @@ use auscult_ebpf::{
     sample::Class,
 };
 
-use crate::{flow::FlowEndReason, ledger::UserLost};
+use crate::{
+    flow::FlowEndReason,
+    ledger::UserLost,
+    sidedness::{Sidedness, TRANSPORTS},
+};
 
 /// How a metric moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +37,10 @@ pub enum Label {
     Interface,
     /// Why a flow ended.
     EndReason,
+    /// TCP or not.
+    Transport,
+    /// Which directions of a flow were seen.
+    Sidedness,
     /// A bounded channel between two stages.
     Edge,
     /// A table of the lake.
@@ -64,6 +72,8 @@ impl Label {
             Self::Outcome => "outcome",
             Self::Hook => "hook",
             Self::Interface => "interface",
+            Self::Transport => "transport",
+            Self::Sidedness => "sidedness",
             Self::Edge => "edge",
             Self::Table => "table",
             Self::Endpoint => "endpoint",
@@ -84,6 +94,8 @@ impl Label {
                 Class::ALL.iter().filter(|class| **class != Class::None).map(|class| class.name().to_owned()).collect()
             }
             Self::EndReason => FlowEndReason::ALL.iter().map(|reason| reason.name().to_owned()).collect(),
+            Self::Transport => owned(&TRANSPORTS),
+            Self::Sidedness => Sidedness::ALL.iter().map(|kind| kind.name().to_owned()).collect(),
             Self::Outcome => owned(&OUTCOMES),
             Self::Hook => owned(&HOOKS),
             Self::Interface => interfaces.to_vec(),
@@ -150,10 +162,15 @@ metrics! {
     CaptureUnbalancedMarks Counter "auscult_capture_unbalanced_marks_total" [] "Marks at which the ledger did not close; must be 0."
     CaptureLastMark Gauge "auscult_capture_last_mark_timestamp_seconds" [] "Unix time of the last Mark; capture time in replay."
     CaptureDeltas Counter "auscult_capture_deltas_total" [] "Deltas that left the flow caches."
+    CaptureRecognisedDuplicatePackets Counter "auscult_capture_recognised_duplicate_packets_total" [] "Frames recognised as second copies, whether they were left out or not."
+    CaptureTunnelledPackets Counter "auscult_capture_tunnelled_packets_total" [] "Metered packets that were encapsulated."
+    CaptureTunnelPathsLost Counter "auscult_capture_tunnel_paths_lost_total" [] "Descriptions of encapsulations that found no room in a ring."
     CaptureSuperFrames Counter "auscult_capture_super_frames_total" [] "Frames longer than an MTU allows (merged by receive offloads)."
     CaptureTruncatedFrames Counter "auscult_capture_truncated_frames_total" [] "Frames captured shorter than they were on the wire."
     BiflowLiveFlows Gauge "auscult_biflow_live_flows" [] "Open flows of all shards."
     BiflowFlowsExported Counter "auscult_biflow_flows_exported_total" [EndReason] "Flow records that left the tables."
+    BiflowSidedFlows Counter "auscult_biflow_sided_flows_total" [Interface, Transport, Sidedness] "Biflows by the directions that their tap saw; one_sided: it missed one that is proven to have spoken. Counted with the first segment; live only."
+    BiflowSidedPackets Counter "auscult_biflow_sided_packets_total" [Interface, Transport, Sidedness] "Packets of such flows."
     BiflowDeltas Counter "auscult_biflow_deltas_total" [] "Deltas merged into flows."
     BiflowHurriedDeltas Counter "auscult_biflow_hurried_deltas_total" [] "Deltas merged before those of all rings were there, because too many waited."
     BiflowTableBytes Gauge "auscult_biflow_table_bytes" [] "Memory of the flow tables."
