@@ -173,7 +173,8 @@ impl Case {
         if !has(Ends("lack_of_resources")) {
             assert_eq!(summary.flows_by_end_reason.get("lack_of_resources"), Some(0), "{name}");
         }
-        if !has(Hurried) {
+        // A live flood of no bounded rate may have more deltas wait than may, by how fast the machine is.
+        if !has(Hurried) && !has(Lost("ring_full")) && !has(MayLose("ring_full")) {
             assert_eq!(summary.hurried_deltas, 0, "{name}");
         }
         let (mut seen, mut minutes) = (0, 0);
