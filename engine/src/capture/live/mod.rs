@@ -39,7 +39,7 @@ use std::{
 };
 
 use auscult_ebpf::{
-    limit::SETS_MAX,
+    limit::{COPY_BUCKETS, COPY_WAYS, DIGEST_OCTETS_MAX, SETS_MAX},
     record::{CpuMemory, Set},
     settings::Settings,
 };
@@ -466,10 +466,12 @@ pub struct MemoryBound {
 pub fn memory_bound(taps: usize, sets: u32, ring_bytes: u32) -> Result<MemoryBound, LiveError> {
     let rings = taps as u64 * host::online_cpus()?.len() as u64;
     let possible = aya::util::nr_cpus().map_err(|(what, source)| LiveError::Host { what, source })? as u64;
-    let per_cpu = u64::from(sets) * size_of::<Set>() as u64 + size_of::<CpuMemory>() as u64;
+    const RECENT_BYTES: u64 = (COPY_BUCKETS * COPY_WAYS * size_of::<u64>()) as u64;
+    let scratch = u64::from(DIGEST_OCTETS_MAX);
+    let per_cpu = u64::from(sets) * size_of::<Set>() as u64 + size_of::<CpuMemory>() as u64 + scratch;
     let (ring, page) = (u64::from(ring_bytes), ring::page_octets() as u64);
     Ok(MemoryBound {
-        caches: taps as u64 * possible * per_cpu,
+        caches: taps as u64 * (possible * per_cpu + RECENT_BYTES),
         rings: rings * (ring + 2 * page),
         mapped: rings * 2 * (ring + page),
     })
