@@ -21,7 +21,7 @@ mod netdev;
 mod object;
 mod offload;
 pub mod ring;
-mod sort;
+pub mod sort;
 mod sweep;
 mod tap;
 

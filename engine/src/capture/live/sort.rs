@@ -1,4 +1,6 @@
 //! Records of one ring to batches, samples and the ledger.
+//!
+//! Public for the fuzz target `ring_records`.
 
 use auscult_ebpf::{
     record::{ABI, Delta, Header, Kind, Mark, SampleHead, read_record},
@@ -15,7 +17,7 @@ use crate::{
 };
 
 /// Everything known of one ring.
-pub(super) struct Sorter {
+pub struct Sorter {
     batches: Batches,
     sink: Box<dyn SampleSink>,
     bad: Count,
@@ -24,28 +26,29 @@ pub(super) struct Sorter {
 }
 
 impl Sorter {
-    pub(super) fn new(ring: Ring, outlets: Outlets, sink: Box<dyn SampleSink>) -> Self {
+    /// Nothing was met yet.
+    pub fn new(ring: Ring, outlets: Outlets, sink: Box<dyn SampleSink>) -> Self {
         let batches = Batches::new(ring, outlets);
         Self { batches, sink, bad: Count::default(), samples: [0; Class::CELLS], marks: 0 }
     }
 
     /// Marks met so far.
-    pub(super) fn marks(&self) -> u64 {
+    pub fn marks(&self) -> u64 {
         self.marks
     }
 
     /// Samples met so far, by class.
-    pub(super) fn samples(&self) -> [u64; Class::CELLS] {
+    pub fn samples(&self) -> [u64; Class::CELLS] {
         self.samples
     }
 
     /// The ledger at the newest Mark.
-    pub(super) fn last(&self) -> Option<LedgerAtMark> {
+    pub fn last(&self) -> Option<LedgerAtMark> {
         self.batches.last()
     }
 
     /// Sorts one record; `utc_offset` is that of the next Mark.
-    pub(super) fn take(&mut self, record: &[u8], utc_offset: i64) -> Result<(), Gone> {
+    pub fn take(&mut self, record: &[u8], utc_offset: i64) -> Result<(), Gone> {
         let kind = match read_record::<Header>(record) {
             Some(header) if header.abi == ABI => header.kind,
             _ => 0,
@@ -77,12 +80,12 @@ impl Sorter {
 
     /// LEDGER-4: counts a record that cannot be read. What it stood for cannot be known: it counts as one packet of its own size, and the
     /// ledger's imbalance shows the rest.
-    pub(super) fn bad(&mut self, octets: usize) {
+    pub fn bad(&mut self, octets: usize) {
         self.bad.add(Count { packets: 1, octets: octets as u64 });
     }
 
     /// Says to every shard that this ring has ended.
-    pub(super) fn close(&mut self) -> Result<(), Gone> {
+    pub fn close(&mut self) -> Result<(), Gone> {
         self.batches.close()
     }
 }
