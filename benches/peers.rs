@@ -4,8 +4,8 @@
 //! `cargo xtask bench peers [--json] [--markdown] [-- --rounds N --packets N]`
 //!
 //! Every program runs with its defaults. Each writes files, but softflowd, whose datagrams go to a socket that is read, and tcpdump, which
-//! copies to nowhere. A run counts only when the program says, or what it wrote proves, that it did all packets ([`workload::peer`]). What
-//! is not installed is named with the reason.
+//! copies to nowhere. A run counts only when the program says, or what it wrote proves, that it did all packets ([`workload::peer`]). A
+//! program with a run that does not count is left out of that capture, and named with the reason, as is what is not installed.
 
 use std::{
     net::UdpSocket,
@@ -83,6 +83,8 @@ struct Entry {
     version: String,
     runs: Vec<Ended>,
     done: Done,
+    /// Why none of its runs count.
+    failed: Option<String>,
 }
 
 struct Options {
@@ -114,11 +116,18 @@ fn main() -> Result<()> {
             version: version.clone(),
             runs: Vec::new(),
             done: Done::default(),
+            failed: None,
         };
         let mut entries: Vec<_> = programs.iter().map(entry).collect();
         measure_all(&mut entries, name, &task, options.rounds)?;
+        let reason = |entry: &Entry| {
+            Some(json!({ "program": entry.peer.name(), "version": entry.version, "reason": entry.failed.as_ref()? }))
+        };
+        let failed: Vec<_> = entries.iter().filter_map(reason).collect();
+        entries.retain(|entry| entry.failed.is_none());
         captures.push(json!({
             "name": name, "workload": workload.figures, "ip_packets": task.ip_packets, "programs": figures(&entries, &task),
+            "failed": failed,
         }));
     }
     let out = json!({
@@ -170,8 +179,15 @@ fn measure_all(entries: &mut [Entry], name: &str, task: &Task, rounds: usize) ->
             // Each round begins with another.
             let at = (nth + round) % entries.len();
             let entry = &mut entries[at];
+            if entry.failed.is_some() {
+                continue;
+            }
             eprintln!("{name}, round {} of {rounds}: {}", round + 1, entry.peer.name());
-            one(entry, task, &drain).with_context(|| entry.peer.name())?;
+            if let Err(error) = one(entry, task, &drain) {
+                ensure!(entry.peer != Peer::Auscult, "our own run: {error:#}");
+                eprintln!("{}: {error:#}", entry.peer.name());
+                entry.failed = Some(format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" "));
+            }
         }
     }
     Ok(())
@@ -245,6 +261,9 @@ fn print(out: &Value) {
                 line["packets_accounted"],
                 line["rows"],
             );
+        }
+        for failed in capture["failed"].as_array().into_iter().flatten() {
+            println!("{} {}: no run counts: {}", text(&failed["program"]), text(&failed["version"]), text(&failed["reason"]));
         }
     }
     for missing in out["missing"].as_array().into_iter().flatten() {

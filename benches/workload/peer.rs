@@ -165,7 +165,7 @@ impl Peer {
     /// It did not do the whole capture, or nothing shows that it did.
     pub fn done(self, ended: &Ended, task: &Task, directory: &Path, sent: u64) -> Result<Done> {
         let said = Said(format!("{}\n{}", ended.output, ended.errors));
-        ensure!(ended.success, "it failed: {}", said.0);
+        ensure!(ended.success, "it failed: {}", said.0.trim());
         match self {
             Self::Auscult => ours(&ended.output, task, directory),
             Self::Nfpcapd => {

@@ -78,14 +78,20 @@ impl Paper {
     }
 
     fn put(&self, at: u64, octets: &[u8]) {
+        if octets.is_empty() {
+            return;
+        }
         self.file.write_all_at(octets, at).expect("writable");
     }
 
-    /// Writes eight octets at a position, in both views.
-    fn word(&self, position: u64, word: [u8; 8]) {
-        let at = 2 * RING + position % RING;
-        self.put(at, &word);
-        self.put(at + RING, &word);
+    /// Writes octets from a position on, in both views.
+    fn record(&self, position: u64, octets: &[u8]) {
+        let offset = position % RING;
+        let (before, behind) = octets.split_at(octets.len().min((RING - offset) as usize));
+        for view in [2 * RING, 3 * RING] {
+            self.put(view + offset, before);
+            self.put(view, behind);
+        }
     }
 
     fn consumer(&self) -> u64 {
@@ -101,19 +107,17 @@ impl Paper {
             return None;
         }
         let start = self.producer;
-        self.header(start, record.len() as u32 | bits);
-        for (n, chunk) in record.chunks(8).enumerate() {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.word(start.wrapping_add(HEADER + 8 * n as u64), word);
-        }
+        let mut octets = u64::from(record.len() as u32 | bits).to_le_bytes().to_vec();
+        octets.extend(record);
+        octets.resize(whole as usize, 0);
+        self.record(start, &octets);
         self.producer = start.wrapping_add(whole);
         self.put(RING, &self.producer.to_le_bytes());
         Some(start)
     }
 
     fn header(&self, position: u64, header: u32) {
-        self.word(position, u64::from(header).to_le_bytes());
+        self.record(position, &u64::from(header).to_le_bytes());
     }
 }
 
@@ -126,7 +130,10 @@ struct Waiting {
 
 /// What the sorter lends of samples.
 #[derive(Clone, Default)]
-struct Lent(Arc<Mutex<Vec<(SampleHead, Vec<u8>)>>>);
+struct Lent(Arc<Mutex<Payloads>>);
+
+/// Samples with the payload that was lent.
+type Payloads = Vec<(SampleHead, Vec<u8>)>;
 
 impl SampleSink for Lent {
     fn take(&mut self, head: &SampleHead, payload: &[u8]) {
@@ -154,7 +161,7 @@ struct Expect {
     deltas: Vec<Vec<Delta>>,
     marks: Vec<u64>,
     samples: [u64; Class::CELLS],
-    payloads: Vec<(SampleHead, Vec<u8>)>,
+    payloads: Payloads,
     metered: Count,
     bad: Count,
 }

@@ -204,11 +204,7 @@ impl Step {
 
 /// HL7 in MLLP framing, or DICOM's A-ASSOCIATE (request or answer) of protocol version 1.
 fn opens_clinical(octets: &[u8]) -> bool {
-    match octets {
-        [0x0b, b'M', b'S', b'H', _, _, _, _, ..] => true,
-        [1 | 2, 0, 0, _, _, _, 0, 1, ..] => true,
-        _ => false,
-    }
+    matches!(octets, [0x0b, b'M', b'S', b'H', _, _, _, _, ..] | [1 | 2, 0, 0, _, _, _, 0, 1, ..])
 }
 
 /// What one run of a flow may still give.

@@ -25,6 +25,14 @@ struct Capture {
     workload: Workload,
     ip_packets: u64,
     programs: Vec<Program>,
+    failed: Vec<Failed>,
+}
+
+#[derive(Deserialize)]
+struct Failed {
+    program: String,
+    version: String,
+    reason: String,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +101,9 @@ fn render(figures: &str) -> Result<String> {
         for program in &capture.programs {
             text.push_str(&row(program, packets));
         }
+        for Failed { program, version, reason } in &capture.failed {
+            text.push_str(&format!("\n{program} {version} did not do this capture: {reason}.\n"));
+        }
     }
     for Missing { program, reason } in &figures.missing {
         text.push_str(&format!("\n{program} was not measured: {reason}.\n"));
@@ -147,7 +158,8 @@ mod tests {
                 "program": "argus", "version": "3", "product": "biflows", "packets_per_second": 1234567.8,
                 "seconds_quartiles": [0.5, 1.0, 1.5], "user_seconds": 0.75, "system_seconds": 0.125, "peak_bytes": 2097152.0,
                 "times_our_seconds": 2.5, "times_our_cpu": null, "packets_accounted": 600, "rows": 7, "bytes": null
-            }]
+            }],
+            "failed": [{ "program": "other", "version": "1", "reason": "it crashed" }]
         }],
         "missing": [{ "program": "nfstream", "reason": "no Python" }]
     }"#;
@@ -162,6 +174,7 @@ mod tests {
         );
         let row = "| argus 3 | 1,234,567 | 1.00 (0.50–1.50) | 2.50 | 0.88 |  | 2 | 600 (50.00 %) | 7 | – | biflows |\n";
         assert!(text.contains(row), "{text}");
+        assert!(text.contains("\nother 1 did not do this capture: it crashed.\n"), "{text}");
         assert!(text.ends_with("\nnfstream was not measured: no Python.\n"), "{text}");
     }
 
