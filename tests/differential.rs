@@ -24,7 +24,7 @@ use auscult_ebpf::{
         read_record,
     },
     sample::Class,
-    settings::{FLAG_SAMPLES, FLAG_TIME_IN_METADATA, FLAG_VLAN_IN_KEY, Settings},
+    settings::{FLAG_COPIES_METERED, FLAG_SAMPLES, FLAG_TIME_IN_METADATA, FLAG_VLAN_IN_KEY, Settings},
 };
 use harness::{
     kernel::{self, Hook, KernelTap, Ran},
@@ -75,6 +75,10 @@ struct Reached {
     shed: u64,
     /// Frames that are compared with the one before instead of parsed.
     compared: u64,
+    /// Frames recognised as copies.
+    copies: u64,
+    /// Packets that were encapsulated.
+    tunnelled: u64,
 }
 
 impl Reached {
@@ -97,11 +101,21 @@ impl Reached {
         if let Some(mark) = read_record::<Mark>(record).filter(|mark| mark.header.kind == Kind::Mark as u8) {
             self.samples = mark.counters.samples;
             self.shed = mark.counters.samples_shed.iter().sum();
+            (self.copies, self.tunnelled) = (mark.counters.copies_packets, mark.counters.tunnelled_packets);
         }
     }
 
     fn everything(&self) -> bool {
-        let counts = [self.retransmissions, self.out_of_order, self.later_fragments, self.full, self.continued, self.compared];
+        let counts = [
+            self.retransmissions,
+            self.out_of_order,
+            self.later_fragments,
+            self.full,
+            self.continued,
+            self.compared,
+            self.copies,
+            self.tunnelled,
+        ];
         // Class 0 gives no samples.
         counts.iter().chain(&self.stops).chain(&self.samples[1..]).all(|count| *count > 0)
     }
@@ -371,7 +385,8 @@ fn cpus() -> Result<usize> {
 
 /// Few sets: an eviction at nearly every new flow.
 fn settings() -> Settings {
-    Settings { sets_mask: 255, flags: FLAG_TIME_IN_METADATA | FLAG_SAMPLES, ..Settings::plain() }
+    let flags = FLAG_TIME_IN_METADATA | FLAG_SAMPLES | FLAG_COPIES_METERED;
+    Settings { sets_mask: 255, flags, copy_units: 20, ..Settings::plain() }
 }
 
 #[test]

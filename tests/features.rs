@@ -25,7 +25,7 @@ use auscult::{
     scene::{Scene, SceneSize},
 };
 use harness::{
-    replay::{Replayed, manifest, on_two_threads, spread},
+    replay::{Replayed, every_packet, manifest, on_two_threads, spread},
     rows::{self, Tally},
 };
 
@@ -125,11 +125,11 @@ fn is_pcap(path: &Path) -> bool {
 }
 
 fn compare(files: &[PathBuf]) -> Result<(Vec<String>, Tally)> {
-    let mut short = Config::default();
+    let mut short = every_packet();
     short.biflow.idle_timeout = SHORT_IDLE;
     short.biflow.active_timeout = SHORT_ACTIVE;
     let (mut differences, mut tally) = (Vec::new(), Tally::default());
-    for config in [Config::default(), short] {
+    for config in [every_packet(), short] {
         differences.extend(compare_with(&config, files, &mut tally)?);
     }
     Ok((differences, tally))

@@ -51,11 +51,19 @@ pub enum ParseStop {
     TransportTruncated = 7,
     /// The transport header's length field is impossible.
     TransportMalformed = 8,
+    /// The frame ends inside an encapsulation's header, or before the packet in it begins.
+    TunnelTruncated = 9,
+    /// More MPLS labels than [`crate::limit::MPLS_LABELS_MAX`].
+    MplsLabelsTooMany = 10,
+    /// A first fragment carries an encapsulation, whose packet is not whole in it.
+    TunnelFragmented = 11,
+    /// More encapsulations than [`crate::limit::TUNNELS_MAX`].
+    TunnelsTooDeep = 12,
 }
 
 impl ParseStop {
     /// All values, in numeric order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Complete,
         Self::VlanTruncated,
         Self::VlanTagsTooMany,
@@ -65,6 +73,10 @@ impl ParseStop {
         Self::ExtensionHeaderTruncated,
         Self::TransportTruncated,
         Self::TransportMalformed,
+        Self::TunnelTruncated,
+        Self::MplsLabelsTooMany,
+        Self::TunnelFragmented,
+        Self::TunnelsTooDeep,
     ];
 
     /// The value's name in the lake.
@@ -79,6 +91,10 @@ impl ParseStop {
             Self::ExtensionHeaderTruncated => "extension_header_truncated",
             Self::TransportTruncated => "transport_truncated",
             Self::TransportMalformed => "transport_malformed",
+            Self::TunnelTruncated => "tunnel_truncated",
+            Self::MplsLabelsTooMany => "mpls_labels_too_many",
+            Self::TunnelFragmented => "tunnel_fragmented",
+            Self::TunnelsTooDeep => "tunnels_too_deep",
         }
     }
 

@@ -23,6 +23,13 @@ fn nh(word: u64, key: u64) -> u64 {
     u64::from(low).wrapping_mul(u64::from(high))
 }
 
+/// A bijection that brings upper bits down and lower bits up.
+#[inline(always)]
+pub const fn stir(value: u64) -> u64 {
+    let value = (value ^ (value >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    value ^ (value >> 29)
+}
+
 /// Hash for sharding: of the addresses and the protocol only, so that fragments and their first fragment meet in one shard. Not
 /// keyed: the same flow goes to the same shard in every run.
 pub const fn shard(key: &FlowKey) -> u32 {

@@ -4,6 +4,26 @@
 pub const VLAN_TAGS_MAX: usize = 3;
 /// VLAN identifiers kept per direction (the two outermost).
 pub const VLAN_IDS_KEPT: usize = 2;
+/// Encapsulations that are opened one in the other: a mirror's (ERSPAN) around an overlay's (VXLAN). All are kept.
+pub const TUNNELS_MAX: usize = 2;
+/// Tunnel paths that a CPU remembers having handed over: as many pairs of peers as talk to each other in a second.
+pub const PATHS_KEPT: usize = 32;
+/// Ticks after which a tunnel path is handed over anew (2^5 are 17 s), so that an engine that starts later learns it.
+pub const PATH_TICKS_SHIFT: u32 = 5;
+/// Payload octets that tell copies from other packets: a full Ethernet frame's. Of longer packets the rest is not looked at.
+pub const DIGEST_OCTETS_MAX: u32 = 1536;
+/// Octets digested per step.
+pub const DIGEST_BLOCK: u32 = 32;
+/// Places for recent packets that one digest can be in. When as many younger ones have come in one, a copy is no longer known.
+pub const COPY_WAYS: usize = 4;
+/// Buckets of recent packets: 512 KiB in all. At a million packets a second and copies 3 ms late, one in 25,000 is missed.
+pub const COPY_BUCKETS: usize = 1 << 14;
+/// Unit of the times in the table of recent packets: 2^17 ns (131 us).
+pub const COPY_UNIT_SHIFT: u32 = 17;
+/// Longest window for copies in those units (67 ms): beyond it, retransmissions would be taken for copies.
+pub const COPY_UNITS_MAX: u32 = 511;
+/// MPLS labels read up to the bottom of the stack. Service, transport and two protection or entropy pairs need six.
+pub const MPLS_LABELS_MAX: usize = 8;
 /// IPv6 extension headers walked before the transport header (RFC 8200 §4.1 lists seven, each at most once).
 pub const EXTENSION_HEADERS_MAX: usize = 7;
 /// TCP options walked on a SYN: 40 octets hold at most 40, real stacks send five to seven.
@@ -45,4 +65,7 @@ const _: () = assert!(TICK_SHIFT < 32, "times inside a delta are 32-bit nanoseco
 const _: () = assert!(SETS_DEFAULT.is_power_of_two() && SETS_MAX.is_power_of_two());
 const _: () = assert!(SETS_DEFAULT <= SETS_MAX);
 const _: () = assert!(FIRST_PACKETS <= 8, "directions of the first packets are one octet");
+const _: () = assert!(COPY_BUCKETS.is_power_of_two() && COPY_WAYS.is_power_of_two());
+const _: () = assert!(DIGEST_OCTETS_MAX.is_multiple_of(DIGEST_BLOCK));
+const _: () = assert!(PATHS_KEPT.is_power_of_two());
 const _: () = assert!(VLAN_IDS_KEPT <= VLAN_TAGS_MAX);

@@ -8,9 +8,12 @@
 
 mod add;
 mod cache;
+mod copy;
+mod path;
 mod sweep;
 
 pub use cache::{FlowCache, Found, Sets, Slots};
+pub use copy::{Recent, left_out};
 pub use sweep::{resident, sweep_slot};
 
 use crate::{
@@ -19,7 +22,7 @@ use crate::{
     hash,
     limit::{RUN_IDLE_TICKS, TICK_SHIFT},
     parse::Packet,
-    record::{Core, Counters, DELTA_FULL, DELTA_ONLY_SYN, DELTA_OPENS, Delta, SampleHead},
+    record::{Core, Counters, DELTA_FULL, DELTA_ONLY_SYN, DELTA_OPENS, Delta, SampleHead, TunnelPath},
     settings::Settings,
 };
 
@@ -65,6 +68,21 @@ pub trait Sink {
     /// # Errors
     /// The place where it was lost.
     fn sample<F: Frame, const N: usize>(&mut self, head: &SampleHead, frame: &F, offset: u32) -> Result<(), Lost>;
+
+    /// Hands a tunnel path over.
+    ///
+    /// # Errors
+    /// The place where it was lost.
+    fn path(&mut self, path: &TunnelPath) -> Result<(), Lost>;
+}
+
+/// Sets the packet's hash. One that was parsed by comparison with the one before has it.
+#[inline(always)]
+fn hashed(packet: &mut Packet, settings: &Settings) {
+    if packet.hashed == 0 {
+        packet.hash = hash::keyed(&packet.key, &settings.hash_keys);
+        packet.hashed = 1;
+    }
 }
 
 /// The tick of an observation time.
@@ -101,11 +119,7 @@ pub fn meter<const GROUPS: u32, F: Frame, S: Slots, K: Sink>(
     core: &mut Core,
     sink: &mut K,
 ) {
-    // A packet that was parsed by comparison with the one before has its hash.
-    if packet.hashed == 0 {
-        packet.hash = hash::keyed(&packet.key, &settings.hash_keys);
-        packet.hashed = 1;
-    }
+    hashed(packet, settings);
     let Some(Found { slot, hit }) = slots.find(packet.hash, &packet.key) else {
         core.counters.lost_packets[Lost::NoSlot as usize] += 1;
         core.counters.lost_octets[Lost::NoSlot as usize] += u64::from(packet.layer2_octets);
@@ -118,6 +132,12 @@ pub fn meter<const GROUPS: u32, F: Frame, S: Slots, K: Sink>(
         prepare(packet, hit, opens, at, slot, core, sink);
     }
     add::packet::<GROUPS, F>(frame, packet, way, at, slot);
+    if packet.tunnels != 0 {
+        core.counters.tunnelled_packets += 1;
+        if slot.header.packets[way] == 1 {
+            path::path(frame, packet, at, settings, slot, core, sink);
+        }
+    }
     if GROUPS & group::SAMPLES != 0 && slot.sample_left[way] != 0 && packet.payload_octets != 0 {
         add::sample(frame, packet, at, settings, slot, core, sink);
     }

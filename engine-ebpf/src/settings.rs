@@ -11,6 +11,9 @@ pub const FLAG_VLAN_IN_KEY: u32 = 4;
 /// `Settings::flags`: samples are taken.
 pub const FLAG_SAMPLES: u32 = 8;
 
+/// `Settings::flags`: copies are counted as such and metered all the same.
+pub const FLAG_COPIES_METERED: u32 = 16;
+
 /// Settings of one meter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -27,8 +30,8 @@ pub struct Settings {
     pub disposition: u32,
     /// Frames of more octets are counted as super-frames (GRO/LRO); zero: none are.
     pub super_frame_octets: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// A packet that comes again within this time is a copy, in units of 2^[`crate::limit::COPY_UNIT_SHIFT`] ns; zero: none is looked for.
+    pub copy_units: u32,
     /// Octets of samples per tick and CPU, by [`Class`].
     pub sample_shares: [u32; Class::CELLS],
 }
@@ -38,7 +41,7 @@ unsafe impl Plain for Settings {}
 const _: () = assert!(size_of::<Settings>() == 5 * 8 + 6 * 4 + 4 * Class::CELLS);
 
 impl Settings {
-    /// Settings that every part can run with: exact clock, samples on, default sets, fixed hash keys (tests and benches; the engine
+    /// Settings that every part can run with: exact clock, samples on, copies counted, default sets, fixed hash keys (tests and benches; the engine
     /// draws random ones).
     pub const fn plain() -> Self {
         Self {
@@ -50,11 +53,11 @@ impl Settings {
                 0x4528_21e6_38d0_1377,
             ],
             sets_mask: crate::limit::SETS_DEFAULT - 1,
-            flags: FLAG_SAMPLES,
+            flags: FLAG_SAMPLES | FLAG_COPIES_METERED,
             observation_point: 0,
             disposition: 2,
             super_frame_octets: 0,
-            reserved: 0,
+            copy_units: 23,
             sample_shares: crate::sample::SHARES_DEFAULT,
         }
     }

@@ -1,6 +1,6 @@
 //! What travels from capture to the biflow shards: batches of deltas, and the Marks that close a span of time.
 
-use auscult_ebpf::record::Delta;
+use auscult_ebpf::record::{Delta, TunnelPath};
 
 /// One per-CPU ring of one observation point; replay has one per meter.
 pub type Ring = u16;
@@ -26,6 +26,8 @@ pub enum Message {
         /// The deltas; all belong to the receiving shard.
         deltas: Vec<Delta>,
     },
+    /// Encapsulations that later deltas of the ring refer to; every shard gets them.
+    TunnelPath(Box<TunnelPath>),
     /// A Mark; every shard gets every Mark. Rows that its watermark completes are written as one epoch.
     Mark(RingMark),
     /// The capture's clock stepped back: all flows are closed (`forced_end`) and time starts anew.

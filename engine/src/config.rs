@@ -23,7 +23,7 @@ use std::{
 use auscult_ebpf::sample::Class;
 use toml::Value;
 
-pub use self::choice::{Clock, Hook, LogFormat, LogLevel};
+pub use self::choice::{Clock, Duplicates, Hook, LogFormat, LogLevel};
 use self::{
     choice::DispositionChoice,
     key::{KEYS, Key},
@@ -86,6 +86,10 @@ pub struct Meter {
     pub sets: u32,
     /// The outermost VLAN is part of the flow key.
     pub vlan_in_key: bool,
+    /// What becomes of packets that were mirrored twice.
+    pub duplicates: Duplicates,
+    /// How much later the same packet is a second copy.
+    pub duplicate_window: Duration,
     /// What becomes of a metered frame.
     pub disposition: Disposition,
     /// Where the program attaches.
@@ -437,6 +441,8 @@ impl Config {
                 clock: Clock::from_name(&raw.meter.clock).unwrap_or(Clock::Exact),
                 sets: u32::try_from(raw.meter.sets).unwrap_or(auscult_ebpf::limit::SETS_DEFAULT),
                 vlan_in_key: raw.meter.vlan_in_key,
+                duplicates: Duplicates::from_name(&raw.meter.duplicates).unwrap_or(Duplicates::Remove),
+                duplicate_window: Duration::from_millis(raw.meter.duplicate_window_millis.unsigned_abs()),
                 disposition: if drop { Disposition::Drop } else { Disposition::Pass },
                 hook: Hook::from_name(&raw.meter.hook).unwrap_or(Hook::Auto),
                 ring_bytes: u32::try_from(raw.meter.ring_bytes).unwrap_or(1 << 24),

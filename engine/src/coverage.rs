@@ -85,6 +85,11 @@ fn counters_less(after: &Counters, before: &Counters) -> Counters {
         samples_lost: cells_less(after.samples_lost, before.samples_lost),
         super_frames: after.super_frames.saturating_sub(before.super_frames),
         truncated_frames: after.truncated_frames.saturating_sub(before.truncated_frames),
+        copies_packets: after.copies_packets.saturating_sub(before.copies_packets),
+        copies_octets: after.copies_octets.saturating_sub(before.copies_octets),
+        tunnelled_packets: after.tunnelled_packets.saturating_sub(before.tunnelled_packets),
+        tunnel_paths: after.tunnel_paths.saturating_sub(before.tunnel_paths),
+        tunnel_paths_lost: after.tunnel_paths_lost.saturating_sub(before.tunnel_paths_lost),
     }
 }
 

@@ -9,7 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use auscult_ebpf::limit::{FIRST_PACKETS, SIZE_BINS};
+use auscult_ebpf::{
+    limit::{FIRST_PACKETS, SIZE_BINS},
+    record::Tunnel,
+};
 
 /// Nanoseconds since 1970-01-01T00:00:00Z.
 pub type UnixNanos = i64;
@@ -72,6 +75,15 @@ pub enum Address {
     V4(Ipv4Addr),
     /// IPv6.
     V6(Ipv6Addr),
+}
+
+impl From<IpAddr> for Address {
+    fn from(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(ip) => Self::V4(ip),
+            IpAddr::V6(ip) => Self::V6(ip),
+        }
+    }
 }
 
 impl Address {
@@ -207,7 +219,7 @@ pub struct TcpOpening {
 }
 
 /// One direction of a flow. All of it is null in the lake, but `packets` and the octet sums, when the direction has no packets.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Side {
     /// Packets.
     pub packets: u64,
@@ -252,6 +264,28 @@ pub struct Side {
     pub inner_vlan_id: Option<u16>,
     /// Observation point of the first packet (index into the engine's list).
     pub observation_point: Option<u32>,
+    /// What the first packet was encapsulated in.
+    pub tunnels: Option<Arc<Tunnels>>,
+}
+
+/// The encapsulations of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnels {
+    /// The outermost.
+    pub outer: TunnelEnds,
+    /// The one in it.
+    pub inner: Option<TunnelEnds>,
+}
+
+/// One encapsulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TunnelEnds {
+    /// Its kind.
+    pub kind: Tunnel,
+    /// Source and destination address of the IP header that it is in; `None` when it is in none, or when that is not known.
+    pub addresses: Option<[IpAddr; 2]>,
+    /// Network, session, key or label.
+    pub id: Option<u32>,
 }
 
 /// One of the first packets of a biflow.

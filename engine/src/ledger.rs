@@ -157,6 +157,11 @@ fn add_counters(sum: &mut Counters, part: &Counters) {
         samples_lost,
         super_frames,
         truncated_frames,
+        copies_packets,
+        copies_octets,
+        tunnelled_packets,
+        tunnel_paths,
+        tunnel_paths_lost,
     } = part;
     sum.seen_packets += seen_packets;
     sum.seen_octets += seen_octets;
@@ -172,6 +177,11 @@ fn add_counters(sum: &mut Counters, part: &Counters) {
     add_cells(&mut sum.samples_lost, samples_lost);
     sum.super_frames += super_frames;
     sum.truncated_frames += truncated_frames;
+    sum.copies_packets += copies_packets;
+    sum.copies_octets += copies_octets;
+    sum.tunnelled_packets += tunnelled_packets;
+    sum.tunnel_paths += tunnel_paths;
+    sum.tunnel_paths_lost += tunnel_paths_lost;
 }
 
 fn add_cells<const N: usize>(sum: &mut [u64; N], part: &[u64; N]) {

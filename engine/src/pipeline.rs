@@ -24,7 +24,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use auscult_ebpf::settings::{FLAG_CLOCK_PER_POLL, FLAG_SAMPLES, FLAG_VLAN_IN_KEY, Settings};
+use auscult_ebpf::{
+    limit::{COPY_UNIT_SHIFT, COPY_UNITS_MAX},
+    settings::{FLAG_CLOCK_PER_POLL, FLAG_COPIES_METERED, FLAG_SAMPLES, FLAG_VLAN_IN_KEY, Settings},
+};
 use crossbeam::channel::{Sender, bounded};
 
 use self::{
@@ -34,7 +37,7 @@ use self::{
 use crate::{
     biflow::{BiflowSettings, Table},
     capture::outlets::Outlets,
-    config::{Clock, Config},
+    config::{Clock, Config, Duplicates},
     flow::ObservationPoint,
     lake::{LakeSettings, Writer},
     ledger::{Count, Ledger, UserLost},
@@ -184,9 +187,15 @@ fn meter_settings(config: &Config, hash_keys: [u64; 5]) -> Settings {
         (config.samples.enabled, FLAG_SAMPLES),
         (config.meter.vlan_in_key, FLAG_VLAN_IN_KEY),
         (config.meter.clock == Clock::Poll, FLAG_CLOCK_PER_POLL),
+        (config.meter.duplicates == Duplicates::Count, FLAG_COPIES_METERED),
     ] {
         settings.flags |= if wanted { flag } else { 0 };
     }
+    let window = config.meter.duplicate_window.as_nanos() >> COPY_UNIT_SHIFT;
+    settings.copy_units = match config.meter.duplicates {
+        Duplicates::Off => 0,
+        Duplicates::Count | Duplicates::Remove => u32::try_from(window).unwrap_or(u32::MAX).clamp(1, COPY_UNITS_MAX),
+    };
     settings.sample_shares = config.samples.share_octets_per_tick.map(|share| u32::try_from(share).unwrap_or(u32::MAX));
     settings
 }

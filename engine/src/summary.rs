@@ -124,6 +124,12 @@ pub struct Summary {
     pub samples: Named,
     /// Payload samples left out (share used up, or no room), by class.
     pub samples_shed: Named,
+    /// Frames recognised as second copies, whether they were left out (`packets_duplicate`) or not.
+    pub duplicates_recognised: u64,
+    /// The part of `packets_seen` that they are.
+    pub duplicate_ratio: f64,
+    /// Metered packets that were encapsulated.
+    pub tunnelled_packets: u64,
     /// Frames captured shorter than they were on the wire.
     pub truncated_frames: u64,
     /// Parquet files made visible.
@@ -185,6 +191,9 @@ impl Summary {
             incidents: totals.incidents,
             samples: per_class(&|i| counters.samples[i]),
             samples_shed: per_class(&|i| counters.samples_shed[i] + counters.samples_lost[i]),
+            duplicates_recognised: counters.copies_packets,
+            duplicate_ratio: counters.copies_packets as f64 / counters.seen_packets.max(1) as f64,
+            tunnelled_packets: counters.tunnelled_packets,
             truncated_frames: counters.truncated_frames,
             files_written: totals.files_written,
             bytes_written: totals.bytes_written,

@@ -162,6 +162,9 @@ impl Telemetry {
             }
         }
         self.follow(Metric::CaptureDeltas, &[], counters.deltas);
+        self.follow(Metric::CaptureRecognisedDuplicatePackets, &[], counters.copies_packets);
+        self.follow(Metric::CaptureTunnelledPackets, &[], counters.tunnelled_packets);
+        self.follow(Metric::CaptureTunnelPathsLost, &[], counters.tunnel_paths_lost);
         self.follow(Metric::CaptureSuperFrames, &[], counters.super_frames);
         self.follow(Metric::CaptureTruncatedFrames, &[], counters.truncated_frames);
         self.set(Metric::CaptureResidentPackets, &[], i64::try_from(ledger.resident.packets).unwrap_or(i64::MAX));

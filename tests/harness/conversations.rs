@@ -1,8 +1,12 @@
 //! TCP and UDP conversations: packets and frame octets by addresses and ports, from flow rows and from `tshark`.
 //!
-//! `tshark` is held to what the engine does: it reassembles nothing, and every protocol but links, VLAN tags, IP, TCP and UDP is off
-//! (profile of [`Tshark::new`]), so that it does not look into tunnels, into ICMP errors, or for IP in other payload. What it
-//! prints for `-z conv` is rounded above 10,000 octets; the exact octets come from the same run, frame by frame.
+//! `tshark` is held to what the engine does: it reassembles nothing, and every protocol but links, VLAN tags, IP, TCP, UDP and the
+//! encapsulations that the engine opens is off (profile of [`Tshark::new`]), so that it does not look into other tunnels, into ICMP
+//! errors, or for IP in other payload. What it prints for `-z conv` is rounded above 10,000 octets; the exact octets come from the
+//! same run, frame by frame.
+//!
+//! Of a frame with tunnels `tshark` prints every packet in it; the engine's rows are of one (`Packets`). What `tshark` prints is
+//! held against all packets of its own list of each frame's protocols, the rows against the one of them that is metered.
 //!
 //! Both count packets only, not other records of a file, and both take an IP length of zero, which segmentation offload leaves
 //! there, as the rest of the frame. The ends of a conversation are the addresses of the IP header, as in RFC 7011's flow keys;
@@ -11,7 +15,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    ops::AddAssign,
+    ops::{AddAssign, Range},
     path::Path,
     process::{Command, Stdio},
     str::FromStr,
@@ -23,12 +27,15 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// What stays on.
-const PROTOCOLS: [&str; 26] = [
+const PROTOCOLS: [&str; 37] = [
     "ah",
     "data",
+    "erspan",
     "eth",
     "ethertype",
     "frame",
+    "geneve",
+    "gre",
     "hip",
     "ip",
     "ipv6",
@@ -41,20 +48,40 @@ const PROTOCOLS: [&str; 26] = [
     "ipv6.routing.type.rt0",
     "ipv6.routing.type.srh",
     "mipv6",
+    "mpls",
     "null",
     "pkt_comment",
+    "ppp",
+    "pppoes",
+    "pwethcw",
+    "pwethheuristic",
+    "pwethnocw",
     "raw",
     "shim6",
     "sll",
     "tcp",
+    "teredo",
     "udp",
     "udplite",
     "vlan",
+    "vxlan",
 ];
-/// Per frame: link (of packets only), octets, addresses, addresses further on the way, streams, ports, what went wrong.
-const FIELDS: [&str; 22] = [
+/// Encapsulations that the engine opens one behind the other, and what they are in `tshark`'s list of a frame's protocols; GRE and the
+/// ERSPAN in it are one. IP in IP has no name there.
+const ENCAPSULATIONS_MAX: usize = 2;
+const SHIMS: [&str; 6] = ["geneve", "gre", "mpls", "pppoes", "teredo", "vxlan"];
+/// Ports at which `tshark` opens tunnels and the engine does not: GRE in UDP (RFC 8086), VXLAN GPE, MPLS in UDP (RFC 7510).
+const OTHER_TUNNELS: [u16; 3] = [4754, 4790, 6635];
+/// Per frame: link (of packets only), octets, protocols, whether fragments follow, what is not opened, addresses, addresses further on the way, streams,
+/// ports, what went wrong.
+const FIELDS: [&str; 27] = [
     "frame.encap_type",
     "frame.len",
+    "frame.protocols",
+    "ip.flags.mf",
+    "ipv6.fraghdr.more",
+    "geneve.flags.oam",
+    "teredo.auth",
     "ip.src",
     "ip.dst",
     "ipv6.src",
@@ -257,7 +284,10 @@ impl Tshark {
         tshark.env("WIRESHARK_CONFIG_DIR", self.profile.path()).stderr(Stdio::null()).arg("-n").arg("-r").arg(capture);
         tshark.args(["-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE", "-o", "tcp.desegment_tcp_streams:FALSE"]);
         tshark.args(["-o", "ip.tso_support:TRUE", "-o", "ipv6.tso_support:TRUE"]);
-        tshark.args(["-d", "ip.proto==4,data", "-d", "ip.proto==41,data", "-z", "conv,tcp", "-z", "conv,udp"]);
+        tshark.args(["-z", "conv,tcp", "-z", "conv,udp"]);
+        for port in OTHER_TUNNELS {
+            tshark.args(["-d", &format!("udp.port=={port},data")]);
+        }
         tshark.args(["-T", "fields", "-E", "separator=|", "-E", "occurrence=a"]);
         for field in FIELDS {
             tshark.args(["-e", field]);
@@ -267,7 +297,7 @@ impl Tshark {
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             let fields: Vec<_> = line.split('|').collect();
             if let Ok(fields) = fields.as_slice().try_into() {
-                if let Some((conversation, volume)) = all.frame(fields)? {
+                for (conversation, volume) in all.frame(fields)? {
                     *far.entry(conversation).or_insert_with(Volume::default) += volume;
                 }
             } else if line.starts_with("TCP Conv") {
@@ -290,15 +320,25 @@ impl Tshark {
 }
 
 impl Conversations {
-    /// Takes in one frame's [`FIELDS`]; gives the conversation that `tshark` prints it in.
-    fn frame(&mut self, fields: &[&str; FIELDS.len()]) -> Result<Option<(Conversation, Volume)>> {
-        let [link, octets, rest @ ..] = fields;
-        let [addresses @ .., tcp, udp, tcp_from, tcp_to, udp_from, udp_to, udp_length, next4, hop_next6, next6, fault] = rest;
+    /// Takes in one frame's [`FIELDS`]; gives the conversations that `tshark` prints it in.
+    fn frame(&mut self, fields: &[&str; FIELDS.len()]) -> Result<Vec<(Conversation, Volume)>> {
         // A record of another kind, such as pcapng's custom block, is no packet.
-        if link.is_empty() {
-            return Ok(None);
+        if fields[0].is_empty() {
+            return Ok(Vec::new());
         }
         self.frames += 1;
+        let packets = Packets::of(fields);
+        let mut printed = Vec::new();
+        for (i, place) in packets.places.iter().enumerate() {
+            printed.extend(self.packet(&packets.fields(fields, place), packets.metered == Some(i))?);
+        }
+        Ok(printed)
+    }
+
+    /// Takes in one packet's [`FIELDS`] if it is the metered one of its frame; gives the conversation that `tshark` prints it in.
+    fn packet(&mut self, fields: &[&str; FIELDS.len()], metered: bool) -> Result<Option<(Conversation, Volume)>> {
+        let [_, octets, _, _, _, _, _, rest @ ..] = fields;
+        let [addresses @ .., tcp, udp, tcp_from, tcp_to, udp_from, udp_to, udp_length, next4, hop_next6, next6, fault] = rest;
         let addresses = Addresses::of(addresses);
         let gave_up = OPTIONS_MALFORMED.iter().any(|fault_there| fault.starts_with(fault_there));
         let (protocol, [from, to]) = match (*tcp, *udp, *udp_length) {
@@ -312,17 +352,116 @@ impl Conversations {
         let key = |[from, to]: [IpAddr; 2]| conversation(protocol, [(from, ports[0]), (to, ports[1])]);
         let header = key(addresses.of_header);
         let volume = Volume { packets: 1, octets: octets.parse()? };
-        match (*tcp, *udp, *udp_length) {
-            ("", "", "0") => *self.shown.length_zero.entry(header).or_default() += volume,
-            ("", "", _) => *self.shown.options_malformed.entry(pair(&header)).or_default() += volume,
-            _ => {
-                *self.whole.entry(header).or_default() += volume;
-                *self.shown.longest.entry(header).or_default() += u64::from(volume.octets == TSHARK_OCTETS_MAX);
-                return Ok(Some((key(addresses.of_way), volume)));
+        let is_printed = !matches!((*tcp, *udp), ("", ""));
+        if metered && is_printed {
+            *self.whole.entry(header).or_default() += volume;
+            *self.shown.longest.entry(header).or_default() += u64::from(volume.octets == TSHARK_OCTETS_MAX);
+        } else if metered && *udp_length == "0" {
+            *self.shown.length_zero.entry(header).or_default() += volume;
+        } else if metered {
+            *self.shown.options_malformed.entry(pair(&header)).or_default() += volume;
+        }
+        Ok(is_printed.then(|| (key(addresses.of_way), volume)))
+    }
+}
+
+/// The packets of one frame, by `tshark`'s list of the protocols in it.
+struct Packets<'a> {
+    path: Vec<&'a str>,
+    /// Of each, from the outermost on: which part of the list it is.
+    places: Vec<Range<usize>>,
+    /// The one that the engine meters, if it is one with addresses: the innermost, but
+    /// * behind [`ENCAPSULATIONS_MAX`] encapsulations, none is opened;
+    /// * none is opened in the first fragment of a packet;
+    /// * PPP is opened in PPPoE only, IPv4's authentication header (RFC 4302) and bare frames in IP (RFC 8986) never;
+    /// * VXLAN and GENEVE are what goes to their port (RFC 7348 §5, RFC 8926 §3.3), not what comes from it;
+    /// * GENEVE's control packets and Teredo's authentication (RFC 4380 §5.1.1), which is of its own messages, are not opened;
+    /// * an IP header that is not whole is none, and what it is in is a packet of its own, or a frame without addresses.
+    metered: Option<usize>,
+}
+
+impl<'a> Packets<'a> {
+    fn of(fields: &[&'a str; FIELDS.len()]) -> Self {
+        let path: Vec<_> = fields[2].split(':').collect();
+        let is_network = |at: &usize| matches!(path.get(*at), Some(&"ip" | &"ipv6"));
+        let mut starts: Vec<_> = (0..path.len()).filter(is_network).collect();
+        if starts.is_empty() {
+            starts.push(0);
+        }
+        let ends = starts.iter().skip(1).copied().chain([path.len()]);
+        let places = starts.iter().copied().zip(ends).map(|(start, end)| start..end).collect();
+        let mut packets = Self { path, places, metered: None };
+        packets.metered = packets.innermost(fields);
+        packets
+    }
+
+    fn innermost(&self, fields: &[&'a str; FIELDS.len()]) -> Option<usize> {
+        let mut opened = self.shims(0..self.places.first()?.start);
+        for (i, place) in self.places.iter().enumerate() {
+            let own = self.fields(fields, place);
+            let inside = self.path.get(place.clone()).unwrap_or_default();
+            let shims = self.shims(place.clone());
+            let has_next = i + 1 < self.places.len();
+            let encapsulations = if has_next { shims.max(1) } else { shims };
+            let has = |name: &str| inside.contains(&name);
+            let is_odd = own[3..7].iter().any(|flag| !matches!(*flag, "" | "0" | "False"));
+            let towards = FIELDS.iter().position(|name| *name == "udp.dstport").map_or("", |at| own[at]);
+            let is_answer = has("vxlan") && towards != "4789" || has("geneve") && towards != "6081";
+            let is_foreign = has("ppp") && !has("pppoes") || has("eth") && shims == 0 || inside.starts_with(&["ip", "ah"]);
+            if is_odd || is_foreign || is_answer || opened + encapsulations > ENCAPSULATIONS_MAX {
+                return Some(i);
+            }
+            opened += encapsulations;
+            if !has_next {
+                // A frame inside that is not IP has MACs only; one whose header is not whole is none.
+                let frame = inside.iter().rposition(|name| *name == "eth");
+                return frame.is_none_or(|at| at + 1 == inside.len()).then_some(i);
+            }
+            let next = self.fields(fields, &self.places[i + 1]);
+            if Addresses::of(next[7..16].try_into().ok()?).is_err() {
+                return (!has("eth")).then_some(i);
             }
         }
-        Ok(None)
+        None
     }
+
+    /// Encapsulations with names.
+    fn shims(&self, place: Range<usize>) -> usize {
+        self.path.get(place).unwrap_or_default().iter().filter(|name| SHIMS.contains(name)).count()
+    }
+
+    /// The [`FIELDS`] of one packet: of those that a header has, that header's.
+    fn fields(&self, fields: &[&'a str; FIELDS.len()], place: &Range<usize>) -> [&'a str; FIELDS.len()] {
+        let count = |range: Range<usize>, owner: &str| {
+            self.path.get(range).unwrap_or_default().iter().filter(|name| is_of(name, owner)).count()
+        };
+        let mut own = *fields;
+        for (name, value) in FIELDS.iter().zip(&mut own) {
+            let owner = name.rsplit_once('.').map_or(*name, |(owner, _)| owner);
+            let all = count(0..self.path.len(), owner);
+            if matches!(owner, "frame" | "_ws") || all == 0 {
+                continue;
+            }
+            *value = match (count(place.clone(), owner), all) {
+                (0, _) => "",
+                (_, 1) => *value,
+                _ => value.split(',').nth(count(0..place.start, owner)).unwrap_or_default(),
+            };
+        }
+        own
+    }
+}
+
+/// Whether a field of `owner`, which may be a part of a header, is one of the header `name`.
+fn is_of(name: &str, owner: &str) -> bool {
+    let header = match owner {
+        "geneve.flags" => "geneve",
+        "ip.flags" => "ip",
+        "ipv6.opt.mipv6" => "ipv6.dstopts",
+        "ipv6.routing.src" | "ipv6.routing.mipv6" => "ipv6.routing",
+        owner => owner,
+    };
+    name == header || name == "udplite" && header == "udp"
 }
 
 /// Source and target of a packet.
@@ -380,7 +519,7 @@ mod tests {
         "frame.encap_type=1;frame.len=60;ip.src=10.0.0.1;ip.dst=10.0.0.2;udp.stream=0;udp.srcport=7;udp.dstport=9";
 
     /// Takes in a frame of fields by name.
-    fn take(all: &mut Conversations, frame: &str) -> Result<Option<(Conversation, Volume)>> {
+    fn take(all: &mut Conversations, frame: &str) -> Result<Vec<(Conversation, Volume)>> {
         let named: BTreeMap<_, _> = frame.split(';').filter_map(|field| field.split_once('=')).collect();
         all.frame(&FIELDS.map(|name| named.get(name).copied().unwrap_or_default()))
     }
@@ -451,7 +590,51 @@ mod tests {
             let mut all = Conversations::default();
             let printed = take(&mut all, frame)?;
             assert_eq!(all.whole.keys().collect::<Vec<_>>(), [&udp(header[0], header[1])?], "{frame}");
-            assert_eq!(printed, Some((udp(way[0], way[1])?, Volume { packets: 1, octets: 60 })), "{frame}");
+            assert_eq!(printed, [(udp(way[0], way[1])?, Volume { packets: 1, octets: 60 })], "{frame}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn of_a_frame_with_tunnels_one_packet_is_metered_and_all_are_printed() -> Result<()> {
+        // Ends of the outer, the next and the innermost datagram are ::1 and ::2, ::3 and ::4, ::5 and ::6.
+        let three = "ipv6.src=::1,::3,::5;ipv6.dst=::2,::4,::6;udp.stream=0,1,2";
+        let two = "ipv6.src=::1,::3;ipv6.dst=::2,::4;udp.stream=0,1";
+        let one = "ipv6.src=::1;ipv6.dst=::2;udp.stream=0";
+        let (outer, next, innermost) = (Some(("::1", "::2")), Some(("::3", "::4")), Some(("::5", "::6")));
+        let [vxlan, geneve] = ["vxlan:eth:ethertype:ipv6:udp", "geneve:ipv6:udp"];
+        for (path, values, ports, metered, printed) in [
+            (&format!("ipv6:udp:{vxlan}:{geneve}"), three, "4789,6081,9", innermost, 3),
+            (&format!("mpls:ipv6:udp:{vxlan}:{geneve}"), three, "4789,6081,9", next, 3),
+            (&format!("ipv6:udp:{vxlan}:vxlan:eth:ethertype:mpls:ipv6:udp"), three, "4789,4789,9", next, 3),
+            (&format!("ipv6:udp:{geneve}:ppp:ipv6:udp"), three, "6081,9,9", next, 3),
+            (&format!("ipv6:udp:{geneve}"), two, "9,9", outer, 2),
+            (&format!("ipv6:udp:{geneve}"), &format!("{two};geneve.flags.oam=1"), "6081,9", outer, 2),
+            (&"ipv6:udp:eth:ethertype:ipv6:udp".into(), two, "4789,9", outer, 2),
+            (&"ipv6:udp:ipv6:ipv6:udp".into(), "ipv6.src=::1,::8,::3;ipv6.dst=::2,::9,::4;udp.stream=0,1", "9,9", next, 2),
+            (&format!("ipv6:udp:{vxlan}:vxlan:eth"), two, "4789,4789", next, 2),
+            (&"ipv6:udp:vxlan:eth:ethertype:data".into(), one, "4789", None, 1),
+            (&"ipv6:udp:vxlan:eth".into(), one, "4789", outer, 1),
+            (&"ipv6:udp:vxlan:eth:ethertype:ipv6".into(), one, "4789", None, 1),
+            (&"ipv6:udp:geneve:ipv6".into(), one, "6081", outer, 1),
+            (&format!("ipv6:ipv6.fraghdr:udp:{vxlan}"), &format!("{two};ipv6.fraghdr.more=True"), "4789,9", outer, 2),
+            (
+                &"ipv6:udp:vxlan:eth:ethertype:ipv6:ipv6.fraghdr:udp".into(),
+                &format!("{two};ipv6.fraghdr.more=1"),
+                "4789,9",
+                next,
+                2,
+            ),
+        ] {
+            let mut all = Conversations::default();
+            let sources = ports.split(',').map(|_| "7").collect::<Vec<_>>().join(",");
+            let fields = format!("frame.encap_type=1;frame.len=60;udp.srcport={sources};udp.dstport={ports};{values}");
+            let shown = take(&mut all, &format!("{fields};frame.protocols=eth:ethertype:{path}"))?;
+            let mut found: Vec<_> = all.whole.keys().flat_map(|(_, ends)| ends.map(|(address, _)| address.to_string())).collect();
+            found.sort();
+            let expected: Vec<_> = metered.into_iter().flat_map(|(from, to)| [from, to]).collect();
+            assert_eq!(found, expected, "{path}, {ports}");
+            assert_eq!(shown.len(), printed, "{path}");
         }
         Ok(())
     }

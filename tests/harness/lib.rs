@@ -4,8 +4,10 @@ pub mod capinfos;
 pub mod compare;
 pub mod conversations;
 pub mod fuzz;
+pub mod golden;
 pub mod kernel;
 pub mod meter;
+pub mod nesting;
 pub mod random;
 pub mod reference;
 pub mod replay;
@@ -13,6 +15,8 @@ pub mod rows;
 pub mod stage;
 pub mod tap;
 pub mod traffic;
+pub mod tunnel;
+pub mod underlay;
 
 use std::path::PathBuf;
 

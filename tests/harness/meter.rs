@@ -16,12 +16,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use auscult::{config::Config, lake::sum_packets, pipeline::PipelineError};
+use auscult::{lake::sum_packets, pipeline::PipelineError};
 
 use crate::{
     capinfos::{BATCH, RECORDS_GUESSED_BY, Verdict, capinfos},
     conversations::{Conversations, Tshark},
-    replay::{Replayed, on_two_threads},
+    replay::{Replayed, every_packet, on_two_threads},
 };
 
 /// What was found.
@@ -81,7 +81,7 @@ impl Report {
     }
 
     fn check(&mut self, capture: &Path, verdict: &Verdict, tshark: Option<&Tshark>) -> Result<()> {
-        let replayed = Replayed::of(&[capture.to_owned()], &Config::default())?;
+        let replayed = Replayed::of(&[capture.to_owned()], &every_packet())?;
         let (summary, error) = (&replayed.outcome.summary, &replayed.outcome.error);
         let mut complaints = Vec::new();
         if !summary.balanced() {

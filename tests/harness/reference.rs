@@ -5,10 +5,12 @@ use std::mem::MaybeUninit;
 use auscult_ebpf::{
     discard::Lost,
     frame::{Frame, Slice},
-    limit::{SAMPLE_LARGE, SWEEP_SETS_MAX},
-    meter::{self, FlowCache, Sets, Sink, group},
+    limit::{COPY_BUCKETS, COPY_WAYS, SAMPLE_LARGE, SWEEP_SETS_MAX},
+    meter::{self, FlowCache, Recent, Sets, Sink, group},
     parse::{self, Packet, Start},
-    record::{ABI, Core, Delta, Header, Kind, Mark, SWEEP_FLUSH, SWEEP_MARK, SampleHead, Set, SweepArguments, octets_of},
+    record::{
+        ABI, Core, Delta, Header, Kind, Mark, SWEEP_FLUSH, SWEEP_MARK, SampleHead, Set, SweepArguments, TunnelPath, octets_of,
+    },
     settings::{FLAG_VLAN_IN_KEY, Settings},
 };
 
@@ -21,6 +23,15 @@ struct Memory(Vec<Set>);
 impl Sets for &mut Memory {
     fn set(&mut self, index: u32) -> Option<&mut Set> {
         self.0.get_mut(index as usize)
+    }
+}
+
+/// The table of recent packets in memory.
+struct Cells(Vec<u64>);
+
+impl Recent for Cells {
+    fn exchange(&mut self, cell: usize, value: u64) -> u64 {
+        std::mem::replace(&mut self.0[cell], value)
     }
 }
 
@@ -51,6 +62,11 @@ impl Sink for Octets {
         Ok(())
     }
 
+    fn path(&mut self, path: &TunnelPath) -> Result<(), Lost> {
+        self.append([octets_of(path), &[]]);
+        Ok(())
+    }
+
     fn sample<F: Frame, const N: usize>(&mut self, head: &SampleHead, frame: &F, offset: u32) -> Result<(), Lost> {
         let mut payload = [MaybeUninit::new(0); N];
         if !frame.copy::<N>(offset, u32::from(head.length), &mut payload) {
@@ -69,6 +85,7 @@ const _: () = assert!(SAMPLE_LARGE <= u16::MAX as usize);
 pub struct NativeTap {
     settings: Settings,
     sets: Memory,
+    recent: Cells,
     core: Box<Core>,
     records: Octets,
 }
@@ -77,18 +94,22 @@ impl NativeTap {
     /// An empty cache.
     pub fn new(settings: Settings, cpu: usize) -> Self {
         let sets = Memory(vec![Set::default(); settings.sets_mask as usize + 1]);
-        Self { settings, sets, core: Box::default(), records: Octets { cpu: cpu as u16, ..Octets::default() } }
+        let recent = Cells(vec![0; COPY_BUCKETS * COPY_WAYS]);
+        Self { settings, sets, recent, core: Box::default(), records: Octets { cpu: cpu as u16, ..Octets::default() } }
     }
 
     /// Meters a whole frame at a time.
     pub fn frame(&mut self, at: u64, octets: &[u8]) {
-        let Self { settings, sets, core, records } = self;
+        let Self { settings, sets, recent, core, records } = self;
         let frame = Slice::new(octets, octets.len() as u32);
         meter::seen(&frame, settings, &mut core.counters);
         let mut packet = Packet::default();
         match parse::parse(&frame, Start::Ethernet, settings.has(FLAG_VLAN_IN_KEY), &mut packet) {
             Ok(()) => {
                 packet.observation_point = settings.observation_point;
+                if meter::left_out(&frame, &mut packet, at, settings, core, recent) {
+                    return;
+                }
                 let mut slots = FlowCache { sets, mask: settings.sets_mask };
                 meter::meter::<{ group::ALL }, _, _, _>(&frame, &mut packet, at, settings, &mut slots, core, records);
             }

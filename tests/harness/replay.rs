@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use auscult::{
-    config::Config,
+    config::{Config, Duplicates},
     lake::{
         Query, TableName,
         read::{JsonRow, scan},
@@ -48,6 +48,13 @@ impl Replayed {
         scan(self.data.path(), &Query::all(TableName::Flows), |row| rows.push(row))?;
         Ok(rows)
     }
+}
+
+/// The usual settings, but copies are metered: what a peer counts that knows none, so can we.
+pub fn every_packet() -> Config {
+    let mut config = Config::default();
+    config.meter.duplicates = Duplicates::Count;
+    config
 }
 
 /// The manifest's line of a capture.

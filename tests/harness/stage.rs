@@ -26,6 +26,8 @@ use auscult::{
     time,
 };
 
+use crate::replay::every_packet;
+
 /// Frames on the way at most. The queue of a link holds 256.
 const WINDOW: usize = 2 * BATCH_FRAMES;
 /// How long a window may take to arrive before the rest of the play is given up.
@@ -35,9 +37,10 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Looks without a new frame after which nothing is on the way any more.
 const QUIET_LOOKS: u32 = 10;
 
-/// The configuration of these suites: no flow ends by a timeout, however slow the machine; two shards; no metrics served.
+/// The configuration of these suites: no flow ends by a timeout, however slow the machine; two shards; no metrics served; copies are
+/// metered.
 pub fn config() -> Config {
-    let mut config = Config { listen: None, ..Config::default() };
+    let mut config = Config { listen: None, ..every_packet() };
     config.biflow.shards = 2;
     config.biflow.idle_timeout = Duration::from_secs(1800);
     config.biflow.active_timeout = Duration::from_secs(3600);

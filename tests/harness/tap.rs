@@ -79,6 +79,17 @@ impl TapSocket {
         Ok(frames)
     }
 
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// The interface refuses it.
+    pub fn send(&self, frame: &[u8]) -> anyhow::Result<()> {
+        // SAFETY: the octets outlive the call.
+        let sent = unsafe { libc::send(self.descriptor.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+        ensure!(sent == frame.len() as isize, "send {} octets: {}", frame.len(), io::Error::last_os_error());
+        Ok(())
+    }
+
     /// Waits for something to read; false when the deadline passed.
     fn wait(&self, deadline: Instant) -> anyhow::Result<bool> {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -7,7 +7,7 @@ use auscult::scene::{
     frame::{self, Ip, Link, Pair, Tag, Tcp, control},
 };
 
-use crate::random::Random;
+use crate::{golden, nesting, random::Random, tunnel::turned};
 
 /// Frames of one flow within one tick: more than a 16-bit count with a sign bit to spare holds.
 const BURST: u32 = 60_000;
@@ -33,6 +33,7 @@ struct Talk {
 pub struct Traffic {
     random: Random,
     scene: Vec<Vec<u8>>,
+    golden: Vec<Vec<u8>>,
     talks: Vec<Talk>,
     at: u64,
     count: u64,
@@ -44,9 +45,11 @@ impl Traffic {
     pub fn new(seed: u64) -> Self {
         let scene =
             Scene::new(seed, SceneSize { jumbo: true, ..SceneSize::default() }).frames().map(|frame| frame.octets).collect();
+        let cases = [golden::sound(), golden::odd()].concat();
+        let golden = cases.into_iter().flat_map(|case| case.frames).map(|frame| frame.octets).collect();
         let mut random = Random::new(seed);
         let talks = (0..24).map(|_| talk(&mut random)).collect();
-        Self { random, scene, talks, at: 1 << 40, count: 0, burst: None }
+        Self { random, scene, golden, talks, at: 1 << 40, count: 0, burst: None }
     }
 
     /// The next frame and its time, which never runs backwards.
@@ -69,7 +72,8 @@ impl Traffic {
             100..200 => r.below(20_000_000),
             _ => r.below(60_000),
         };
-        let mut frame = match r.below(16) {
+        let kind = r.below(20);
+        let mut frame = match kind {
             0..4 => self.scene[r.index(self.scene.len())].clone(),
             4..9 => {
                 let i = r.index(self.talks.len());
@@ -77,13 +81,28 @@ impl Traffic {
             }
             9..14 => packet(r),
             14 => link_frame(r),
-            _ => {
+            15 => {
                 let octets = 14 + r.index(200);
                 r.octets(octets)
             }
+            16 => self.golden[r.index(self.golden.len())].clone(),
+            _ => {
+                let innermost = match r.below(4) {
+                    0 => link_frame(r),
+                    1 => packet(r),
+                    _ => {
+                        let i = r.index(self.talks.len());
+                        segment(r, &mut self.talks[i])
+                    }
+                };
+                let link = any_link(r);
+                nesting::around(r, &link, innermost)
+            }
         };
+        // Headers in tunnels are deeper.
+        let front = if kind > 15 { 300 } else { 100 };
         if self.random.once_in(3) {
-            damage(&mut self.random, &mut frame);
+            damage(&mut self.random, &mut frame, front);
         }
         (self.at, frame)
     }
@@ -185,15 +204,6 @@ fn options(r: &mut Random) -> Vec<u8> {
             options.truncate(40);
             options
         }
-    }
-}
-
-/// The pair of addresses as the end `way` sends.
-fn turned(pair: Pair, way: usize) -> Pair {
-    match (pair, way) {
-        (pair, 0) => pair,
-        (Pair::V4(a, b), _) => Pair::V4(b, a),
-        (Pair::V6(a, b), _) => Pair::V6(b, a),
     }
 }
 
@@ -351,18 +361,18 @@ fn link_frame(r: &mut Random) -> Vec<u8> {
     }
 }
 
-/// Flips octets, sets length fields to edges, cuts the frame short, or adds a trailer.
-fn damage(r: &mut Random, frame: &mut Vec<u8>) {
+/// Flips octets, sets length fields to edges, cuts the frame short, or adds a trailer; most often in its `front`.
+fn damage(r: &mut Random, frame: &mut Vec<u8>, front: usize) {
     match r.below(6) {
         0..3 => {
-            let front = if r.once_in(3) { frame.len() } else { frame.len().min(90) };
+            let front = if r.once_in(3) { frame.len() } else { frame.len().min(front) };
             for _ in 0..1 + r.below(6) {
                 let at = r.index(front);
                 frame[at] = if r.once_in(2) { r.octet() } else { frame[at] ^ 1 << r.below(8) };
             }
         }
         3 => {
-            let at = 12 + r.index(frame.len().min(100) - 12);
+            let at = 12 + r.index(frame.len().min(front) - 12);
             let edge = r.of(&[0u16, 1, 7, 8, 19, 20, 40, 0x3fff, 0x7fff, 0xffff]);
             for (octet, edge) in frame[at..].iter_mut().zip(edge.to_be_bytes()) {
                 *octet = edge;
@@ -370,7 +380,7 @@ fn damage(r: &mut Random, frame: &mut Vec<u8>) {
         }
         4 => {
             let least = if r.once_in(20) { 6 } else { 14 };
-            let near = if r.once_in(2) { frame.len().min(100) } else { frame.len() };
+            let near = if r.once_in(2) { frame.len().min(front) } else { frame.len() };
             frame.truncate(least + r.index(near - least + 1));
         }
         _ => {

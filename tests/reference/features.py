@@ -330,6 +330,7 @@ def side_columns(key, side, start, tracker):
     tags = packets[0].tags
     out["vlan_id"], out["inner_vlan_id"] = (tags + [None, None])[:2]
     out["observation_point"] = packets[0].point
+    tunnel_columns(packets[0].tunnels, out)
     if key.ip:
         ttls = [p.ttl for p in packets]
         out["ttl_min"], out["ttl_max"], out["dscp"] = min(ttls), max(ttls), packets[0].traffic_class >> 2
@@ -339,10 +340,21 @@ def side_columns(key, side, start, tracker):
     return out
 
 
+def tunnel_columns(tunnels, out):
+    """The encapsulations of a direction's first packet."""
+    if tunnels:
+        out["tunnel_types"] = "/".join(tunnel.kind for tunnel in tunnels)
+    for prefix, tunnel in zip(("", "inner_"), tunnels):
+        out[prefix + "tunnel_source_address"] = tunnel.source and address_text(tunnel.source)
+        out[prefix + "tunnel_destination_address"] = tunnel.target and address_text(tunnel.target)
+        out[prefix + "tunnel_id"] = tunnel.id
+
+
 SIDE_COLUMNS = """size_min size_max size_std size_histogram starts_after_nanos duration_nanos interval_min_nanos interval_max_nanos
 interval_std_nanos is_split ttl_min ttl_max dscp traffic_class_union vlan_id inner_vlan_id observation_point tcp_control_bits
 tcp_syn_packets tcp_fin_packets tcp_rst_packets tcp_retransmitted_packets tcp_out_of_order_packets tcp_zero_window_packets
-tcp_syn_window tcp_syn_mss tcp_syn_scale tcp_syn_options""".split()
+tcp_syn_window tcp_syn_mss tcp_syn_scale tcp_syn_options tunnel_types tunnel_source_address tunnel_destination_address tunnel_id
+inner_tunnel_source_address inner_tunnel_destination_address inner_tunnel_id""".split()
 
 
 def tcp_columns(segments, tracker, out):

@@ -2,15 +2,28 @@
 
 use core::{arch::asm, mem::MaybeUninit};
 
-use auscult_ebpf::{frame::Frame, limit::HEADER_OFFSET_MAX, record::Core};
+use auscult_ebpf::{
+    frame::{BLOCK_WORDS, Frame, Lanes},
+    limit::{DIGEST_BLOCK, DIGEST_OCTETS_MAX, HEADER_OFFSET_MAX},
+    record::Core,
+};
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{__sk_buff, xdp_md},
-    helpers::generated::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    helpers::generated::{bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
     programs::{TcContext, XdpContext},
 };
 
+use crate::map;
+
 const _: () = assert!(HEADER_OFFSET_MAX == 1023, "the mask in `header` is its literal");
+
+/// Deepest offset of a payload octet that is digested.
+const PAYLOAD_OFFSET_MAX: u32 = 4095;
+/// Octets from the start of a frame that any header can be in.
+const HEADERS_OCTETS: u32 = HEADER_OFFSET_MAX + 1 + 64;
+/// Most blocks of a digest.
+const BLOCKS_MAX: u32 = DIGEST_OCTETS_MAX / DIGEST_BLOCK;
 
 /// Direct access to the linear part.
 #[derive(Clone, Copy)]
@@ -40,6 +53,59 @@ impl Linear {
         }
         // SAFETY: `at..at + N` lies between the packet's start and its end, which was just checked (and is checked by the verifier).
         Some(unsafe { (at as *const [u8; N]).read_unaligned() })
+    }
+
+    /// Words of the payload, by the same means.
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: u32) -> Option<[u64; N]> {
+        if offset > PAYLOAD_OFFSET_MAX {
+            return None;
+        }
+        let mut bounded = u64::from(offset);
+        let mut at = self.start;
+        // SAFETY: arithmetic on registers only.
+        unsafe {
+            asm!("{0} &= 4095", inout(reg) bounded);
+            asm!("{0} += {1}", inout(reg) at, in(reg) bounded);
+        }
+        if at + N * 8 > self.end {
+            return None;
+        }
+        // SAFETY: as in `header`.
+        Some(unsafe { (at as *const [u64; N]).read_unaligned() })
+    }
+
+    /// Word `index` of the last, incomplete block, of whose octets `rest` are left at `offset`; what is behind them is zero.
+    #[inline(always)]
+    fn rest(&self, offset: u32, rest: u32, index: u32) -> u64 {
+        if rest >= (index + 1) * 8 {
+            self.words::<1>(offset + index * 8).map_or(0, |[word]| word)
+        } else if rest > index * 8 {
+            // The eight octets that end with the last one: nothing behind it may be read, and headers stand before it.
+            let left = rest - index * 8;
+            self.words::<1>(offset + rest - 8).map_or(0, |[word]| word >> (64 - left * 8))
+        } else {
+            0
+        }
+    }
+
+    #[inline(always)]
+    fn digest(&self, offset: u32, length: u32, keys: &[u64; 5]) -> u64 {
+        let mut lanes = Lanes::new(keys);
+        let blocks = length / DIGEST_BLOCK;
+        for block in 0..BLOCKS_MAX {
+            if block >= blocks {
+                break;
+            }
+            let Some(words) = self.words::<BLOCK_WORDS>(offset + block * DIGEST_BLOCK) else { break };
+            lanes.add(&words, keys);
+        }
+        let rest = length % DIGEST_BLOCK;
+        if rest != 0 {
+            let at = offset + length - rest;
+            lanes.add(&[self.rest(at, rest, 0), self.rest(at, rest, 1), self.rest(at, rest, 2), self.rest(at, rest, 3)], keys);
+        }
+        lanes.finish()
     }
 
     /// Writes the number to memory and reads it back: one unknown scalar instead of a constant per path. (Adding a number that is
@@ -78,6 +144,8 @@ fn lies_within<const N: usize>(offset: u32, octets: u32) -> bool {
 pub trait Hook {
     /// A frame may have parts behind the linear one.
     const PARTS: bool;
+    /// Headers may be there, too.
+    const FAR_HEADERS: bool;
 
     /// Copies octets of the frame; whether they are all there.
     ///
@@ -91,6 +159,7 @@ pub struct Xdp<const FRAGS: bool>(*mut xdp_md);
 
 impl<const FRAGS: bool> Hook for Xdp<FRAGS> {
     const PARTS: bool = FRAGS;
+    const FAR_HEADERS: bool = FRAGS;
 
     #[inline(always)]
     unsafe fn load<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
@@ -104,6 +173,7 @@ pub struct Tcx(*mut __sk_buff);
 
 impl Hook for Tcx {
     const PARTS: bool = true;
+    const FAR_HEADERS: bool = false;
 
     #[inline(always)]
     unsafe fn load<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
@@ -157,6 +227,14 @@ impl TcxFrame {
     pub fn new(context: &TcContext, core: &mut Core) -> Self {
         let skb = context.as_ptr().cast::<__sk_buff>();
         // SAFETY: the context is the program's own; the fields are plain reads that the verifier rewrites.
+        let length = unsafe { (*skb).len };
+        let headers = if length < HEADERS_OCTETS { length } else { HEADERS_OCTETS };
+        if context.data() + headers as usize > context.data_end() {
+            // Headers go to the linear part. When that fails, those that are not there count as cut off.
+            // SAFETY: the context is the program's own, and no pointer into the frame was made yet.
+            unsafe { bpf_skb_pull_data(skb, headers) };
+        }
+        // SAFETY: as above.
         let (octets, present, tag) = unsafe { ((*skb).len, (*skb).vlan_present, (*skb).vlan_tci) };
         let linear = Linear { start: context.data(), end: context.data_end(), blur: &raw mut core.blur };
         // A tag that is held beside the frame was on the wire.
@@ -176,7 +254,7 @@ impl<H: Hook> Frame for HookFrame<H> {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: u32) -> Option<[u8; N]> {
         let near = self.linear.header(offset);
-        if !H::PARTS || near.is_some() || !lies_within::<N>(offset, self.octets) {
+        if !H::FAR_HEADERS || near.is_some() || !lies_within::<N>(offset, self.octets) {
             return near;
         }
         let mut octets = [const { MaybeUninit::new(0) }; N];
@@ -209,6 +287,43 @@ impl<H: Hook> Frame for HookFrame<H> {
     #[inline(always)]
     fn blur(&self, offset: u32) -> u32 {
         self.linear.blur(offset)
+    }
+
+    #[inline(always)]
+    fn digest(&self, offset: u32, length: u32, keys: &[u64; 5]) -> u64 {
+        let left = self.octets.saturating_sub(offset);
+        let length = if length < left { length } else { left };
+        let linear = (self.linear.end - self.linear.start) as u32;
+        if !H::PARTS || offset + length <= linear {
+            return self.linear.digest(offset, length, keys);
+        }
+        let Some(scratch) = map::scratch() else { return 0 };
+        // A bound that the verifier sees, too.
+        let last = core::hint::black_box(length.wrapping_sub(1) / DIGEST_BLOCK);
+        if last >= BLOCKS_MAX {
+            return 0;
+        }
+        // The last block may not be full. Volatile, because a `memset` is a call in BPF.
+        for word in &mut scratch[last as usize] {
+            // SAFETY: a borrowed word.
+            unsafe { core::ptr::from_mut(word).write_volatile(0) };
+        }
+        // SAFETY: octets are what words are made of, and the room is as large.
+        let room = unsafe { &mut *core::ptr::from_mut(scratch).cast() };
+        // SAFETY: bounded by the room.
+        if !unsafe {
+            self.hook.load::<{ DIGEST_OCTETS_MAX as usize }>(offset, bounded::<{ DIGEST_OCTETS_MAX as usize }>(length), room)
+        } {
+            return 0;
+        }
+        let mut lanes = Lanes::new(keys);
+        for block in 0..BLOCKS_MAX {
+            if block > last {
+                break;
+            }
+            lanes.add(&scratch[block as usize], keys);
+        }
+        lanes.finish()
     }
 
     #[inline(always)]

@@ -1,19 +1,21 @@
 //! The maps of the kernel object. Userspace sizes `SETS` and fills `RINGS` before it attaches.
 
+use core::arch::asm;
+
 use auscult_ebpf::{
     discard::Lost,
-    frame::Frame,
-    limit::{CPUS_MAX, SETS_DEFAULT},
-    meter::{Sets, Sink},
+    frame::{BLOCK_WORDS, Frame},
+    limit::{COPY_BUCKETS, COPY_WAYS, CPUS_MAX, DIGEST_BLOCK, DIGEST_OCTETS_MAX, SETS_DEFAULT},
+    meter::{Recent, Sets, Sink},
     parse::Packet,
-    record::{Core, Counters, CpuMemory, Delta, Header, Mark, Sample, SampleHead, Set},
+    record::{Core, Counters, CpuMemory, Delta, Header, Mark, Sample, SampleHead, Set, TunnelPath},
     settings::{FLAG_CLOCK_PER_POLL, Settings},
 };
 use aya_ebpf::{
     btf_maps::{ArrayOfMaps, RingBuf},
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
     macros::{btf_map, map},
-    maps::PerCpuArray,
+    maps::{Array, PerCpuArray},
 };
 
 /// One ring per CPU, so that reservations never contend.
@@ -27,6 +29,16 @@ static SETS: PerCpuArray<Set> = PerCpuArray::with_max_entries(SETS_DEFAULT, 0);
 /// What each CPU keeps besides its slots. One element, because each further map costs a look-up per packet.
 #[map]
 static CORE: PerCpuArray<CpuMemory> = PerCpuArray::with_max_entries(1, 0);
+
+/// Digests of recent packets, of all CPUs and, where the loader says so, of all interfaces.
+#[map]
+static RECENT: Array<[u64; COPY_BUCKETS * COPY_WAYS]> = Array::with_max_entries(1, 0);
+
+/// Where a payload that is not in one piece is put together to be digested.
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+type Scratch = [[u64; BLOCK_WORDS]; (DIGEST_OCTETS_MAX / DIGEST_BLOCK) as usize];
 
 /// Set at load time; read-only from then on.
 #[unsafe(no_mangle)]
@@ -48,6 +60,29 @@ pub fn core() -> Option<(&'static mut Core, &'static mut Packet)> {
     // sweep of one CPU exclude each other because both run with bottom halves disabled.
     let memory = unsafe { &mut *CORE.get_ptr_mut(0)? };
     Some((&mut memory.core, &mut memory.packet))
+}
+
+/// This CPU's scratch.
+#[inline(always)]
+pub fn scratch() -> Option<&'static mut Scratch> {
+    // SAFETY: as in `core`.
+    Some(unsafe { &mut *SCRATCH.get_ptr_mut(0)? })
+}
+
+/// The table of recent packets.
+pub struct RecentCells;
+
+impl Recent for RecentCells {
+    #[inline(always)]
+    fn exchange(&mut self, cell: usize, value: u64) -> u64 {
+        let Some(cells) = RECENT.get_ptr_mut(0) else { return 0 };
+        let cell = cell & (COPY_BUCKETS * COPY_WAYS - 1);
+        let mut value = value;
+        // SAFETY: the cell lies in the map's one element, which lives as long as the program; all access to it is by this
+        // instruction. (The target says that it has no atomics, and `core` therefore has none to offer.)
+        unsafe { asm!("{0} = xchg_64({1} + 0, {0})", inout(reg) value, in(reg) (*cells).as_mut_ptr().add(cell)) };
+        value
+    }
 }
 
 /// Observation time, unless one reading serves a whole NAPI poll. First of all that a program does: the clock waits for every
@@ -127,6 +162,16 @@ impl Sink for CpuRing {
         let mut entry = ring.reserve_untyped::<Delta>(0).ok_or(Lost::RingFull)?;
         // SAFETY: the entry has room for a `Delta`, and the slot is not in the ring.
         unsafe { entry.as_mut_ptr().copy_from_nonoverlapping(delta, 1) };
+        entry.submit(NO_WAKEUP);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn path(&mut self, path: &TunnelPath) -> Result<(), Lost> {
+        let ring = RINGS.get(cpu()).ok_or(Lost::NoRing)?;
+        let mut entry = ring.reserve_untyped::<TunnelPath>(0).ok_or(Lost::RingFull)?;
+        // SAFETY: the entry has room for a `TunnelPath`, and the path is not in the ring.
+        unsafe { entry.as_mut_ptr().copy_from_nonoverlapping(path, 1) };
         entry.submit(NO_WAKEUP);
         Ok(())
     }

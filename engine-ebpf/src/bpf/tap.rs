@@ -1,6 +1,6 @@
 //! What every entry point does with its frame.
 
-use crate::map::CpuRing;
+use crate::map::{CpuRing, RecentCells};
 use auscult_ebpf::{
     frame::Frame,
     meter::{self, Slots},
@@ -26,6 +26,9 @@ pub fn meter_frame<const GROUPS: u32, F: Frame, S: Slots>(
             packet.observation_point = settings.observation_point;
             adjust(packet, core);
             let packet = core::hint::black_box(packet);
+            if meter::left_out(frame, packet, at, settings, core, &mut RecentCells) {
+                return;
+            }
             meter::meter::<GROUPS, _, _, _>(frame, packet, at, settings, &mut slots, core, &mut CpuRing);
         }
         Err(reason) => meter::discarded(frame, reason, &mut core.counters),

@@ -41,6 +41,7 @@ pub fn restart(slot: &mut Delta, at: u64) {
     slot.tag_counts = 0;
     slot.stop = 0;
     slot.fragment = 0;
+    slot.tunnels = [0, 0];
 }
 
 #[inline(always)]
@@ -119,7 +120,7 @@ fn unusual<const GROUPS: u32>(packet: &Packet, slot: &mut Delta, way: usize) {
     }
     if GROUPS & group::NETWORK != 0 && packet.fragments != 0 {
         slot.side[way].stack.fragments |= packet.fragments;
-        slot.fragment = packet.fragment;
+        slot.fragment = packet.identification;
     }
 }
 
@@ -183,9 +184,10 @@ fn another_of_direction<const GROUPS: u32>(packet: &Packet, since: u32, size: u1
 #[inline(always)]
 fn link<F: Frame>(frame: &F, packet: &Packet, slot: &mut Delta, way: usize) {
     let link = &mut slot.side[way].link;
-    let both = if packet.link & LINK_TARGET != 0 { frame.read::<6>(0) } else { None };
-    link.target = both.unwrap_or_default();
-    let source = if packet.link & LINK_SOURCE != 0 { frame.read::<6>(packet.source_mac.into()) } else { None };
+    let at = u32::from(packet.source_mac);
+    let target = if packet.link & LINK_TARGET != 0 { frame.read::<6>(at - 6) } else { None };
+    link.target = target.unwrap_or_default();
+    let source = if packet.link & LINK_SOURCE != 0 { frame.read::<6>(at) } else { None };
     link.source = source.unwrap_or_default();
     if source.is_some() {
         slot.flags |= DELTA_HAS_MACS;

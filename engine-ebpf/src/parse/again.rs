@@ -50,6 +50,7 @@ pub fn again<F: Frame>(frame: &F, packet: &mut Packet) -> bool {
     packet.payload_octets = total - 20 - header_octets;
     packet.payload_offset = u32::from(TCP_OFFSET) + header_octets;
     packet.sequence = be32::<38, _>(&header);
+    packet.identification = be16::<18, _>(&header).into();
     packet.window = be16::<48, _>(&header);
     packet.control_bits = header[47];
     packet.ttl = header[22];

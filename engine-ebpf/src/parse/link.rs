@@ -1,6 +1,6 @@
 //! Link layer: Ethernet II and 802.3 headers, VLAN tags (IEEE 802.1Q, 802.1ad), and flows of frames that are not IP.
 
-use super::{LINK_SOURCE, LINK_TARGET, Packet, field::be16};
+use super::{LINK_SOURCE, LINK_TARGET, Layer, Packet, field::be16};
 use crate::{
     discard::{Discard, ParseStop},
     frame::Frame,
@@ -8,7 +8,8 @@ use crate::{
     record::FORM_ETHERNET,
 };
 
-const ETHERNET_OCTETS: u32 = 14;
+/// Octets of an Ethernet header without tags.
+pub const ETHERNET_OCTETS: u32 = 14;
 /// Below this the type field is an 802.3 length (IEEE 802.3 §3.2.6).
 const ETHERTYPE_MIN: u16 = 0x0600;
 
@@ -17,20 +18,21 @@ const fn is_vlan(ethertype: u16) -> bool {
     matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
 }
 
-/// Reads the Ethernet header: the type field and the offset of what follows.
+/// Reads the Ethernet header at `at`: the type field and the offset of what follows. `None` when it is not whole.
 #[inline(always)]
-pub fn ethernet<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(u16, u32), Discard> {
-    let header = frame.read::<14>(0).ok_or(Discard::FrameTooShort)?;
+pub fn ethernet<F: Frame>(frame: &F, at: u32, packet: &mut Packet) -> Option<(u16, u32)> {
+    let header = frame.read::<14>(at)?;
     packet.link = LINK_TARGET | LINK_SOURCE;
-    packet.source_mac = 6;
-    Ok((be16::<12, _>(&header), ETHERNET_OCTETS))
+    packet.source_mac = at as u16 + 6;
+    Some((be16::<12, _>(&header), at + ETHERNET_OCTETS))
 }
 
-/// Reads VLAN tags from `ethertype` at `offset` on: the ethertype and offset of what follows them.
+/// Reads VLAN tags from `ethertype` at `offset` on, behind one that the NIC may have taken out: the ethertype and offset of what
+/// follows them. The packet has no tags yet.
 #[inline(always)]
-pub fn tags<F: Frame>(frame: &F, mut ethertype: u16, mut offset: u32, packet: &mut Packet) -> (u16, u32) {
+pub fn tags<F: Frame>(frame: &F, offloaded: Option<u16>, mut ethertype: u16, mut offset: u32, packet: &mut Packet) -> (u16, u32) {
     let mut count = 0;
-    if let Some(tag) = frame.offloaded_tag() {
+    if let Some(tag) = offloaded {
         packet.tags[0] = tag;
         packet.tag_count = 1;
         count = 1;
@@ -65,12 +67,14 @@ pub fn tags<F: Frame>(frame: &F, mut ethertype: u16, mut offset: u32, packet: &m
 
 /// Makes the frame a flow of MACs and ethertype: it is not IP, or its network header is not whole.
 #[inline(always)]
-pub fn as_link_flow<F: Frame>(frame: &F, ethertype: u16, offset: u32, packet: &mut Packet) -> Result<(), Discard> {
+pub fn as_link_flow<F: Frame>(frame: &F, layer: &Layer, packet: &mut Packet) -> Result<(), Discard> {
+    let Layer { ethertype, offset, end } = *layer;
     if packet.link & LINK_SOURCE == 0 {
         return Err(if packet.stop == 0 { Discard::NotIp } else { Discard::FrameTooShort });
     }
-    let source = mac(frame, packet.source_mac.into()).ok_or(Discard::FrameTooShort)?;
-    let target = if packet.link & LINK_TARGET == 0 { 0 } else { mac(frame, 0).ok_or(Discard::FrameTooShort)? };
+    let at = u32::from(packet.source_mac);
+    let source = mac(frame, at).ok_or(Discard::FrameTooShort)?;
+    let target = if packet.link & LINK_TARGET == 0 { 0 } else { mac(frame, at - 6).ok_or(Discard::FrameTooShort)? };
     let (mut scope, mut ports) = (ethertype, 0);
     let mut header = offset;
     if ethertype < ETHERTYPE_MIN && packet.stop == 0 {
@@ -88,11 +92,14 @@ pub fn as_link_flow<F: Frame>(frame: &F, ethertype: u16, offset: u32, packet: &m
     let (low, high) = if back { (target, source) } else { (source, target) };
     packet.direction = back as u32;
     packet.protocol = 0;
+    packet.ttl = 0;
+    packet.class = 0;
+    packet.identification = 0;
     packet.form = FORM_ETHERNET;
     packet.key = [low, 0, high, 0, ports | u64::from(FORM_ETHERNET) << 40 | u64::from(scope) << 48];
-    packet.octets = packet.layer2_octets.saturating_sub(offset);
+    packet.octets = end.saturating_sub(offset);
     packet.payload_offset = header;
-    packet.payload_octets = packet.layer2_octets.saturating_sub(header);
+    packet.payload_octets = end.saturating_sub(header);
     Ok(())
 }
 

@@ -1,9 +1,10 @@
 //! Network layer: IPv4 (RFC 791) and IPv6 with its extension headers (RFC 8200).
 
 use super::{
-    Packet,
+    Layer, Packet,
     field::{be16, be32, le32, le64},
     transport,
+    tunnel::Carried,
 };
 use crate::{
     discard::ParseStop,
@@ -39,20 +40,22 @@ pub struct Inner {
     pub scope: u16,
 }
 
-/// Parses IPv4 and what it carries; false when not even the fixed header is whole.
+/// Parses IPv4 and what it carries; `None`, with the packet as it was but for the
+/// reason, when not even the fixed header is whole.
 #[inline(always)]
-pub fn ipv4<F: Frame>(frame: &F, offset: u32, scope: u16, packet: &mut Packet) -> bool {
-    let Some(header) = frame.read::<20>(offset) else {
+pub fn ipv4<F: Frame>(frame: &F, layer: &Layer, scope: u16, packet: &mut Packet) -> Option<Carried> {
+    let offset = layer.offset;
+    let room = layer.end.saturating_sub(offset);
+    let header = if room < 20 { None } else { frame.read::<20>(offset) };
+    let Some(header) = header else {
         packet.stopped(ParseStop::NetworkTruncated);
-        return false;
+        return None;
     };
     let header_octets = u32::from(header[0] & 15) * 4;
     if header[0] >> 4 != 4 || header_octets < 20 {
         packet.stopped(ParseStop::NetworkMalformed);
-        return false;
+        return None;
     }
-    // What was read lies within the frame.
-    let room = packet.layer2_octets.wrapping_sub(offset);
     let mut total = u32::from(be16::<2, _>(&header));
     let mut octets = total.wrapping_sub(header_octets);
     let mut stop = ParseStop::Complete;
@@ -76,41 +79,45 @@ pub fn ipv4<F: Frame>(frame: &F, offset: u32, scope: u16, packet: &mut Packet) -
         octets,
         scope,
     };
+    packet.identification = be16::<4, _>(&header).into();
     let fragment = be16::<6, _>(&header);
     if fragment & 0x3fff != 0 {
-        packet.fragment = be16::<4, _>(&header).into();
+        packet.sequence = (fragment & 0x1fff).into();
         packet.fragments = if fragment & 0x1fff == 0 { FRAGMENT_FIRST } else { FRAGMENT_LATER };
     }
-    carried(frame, packet, &inner, stop);
-    true
+    Some(carried(frame, packet, &inner, stop))
 }
 
 /// What the network header carries: a transport header, a later fragment, or something that is not whole.
 #[inline(always)]
-fn carried<F: Frame>(frame: &F, packet: &mut Packet, inner: &Inner, stop: ParseStop) {
+fn carried<F: Frame>(frame: &F, packet: &mut Packet, inner: &Inner, stop: ParseStop) -> Carried {
     if stop != ParseStop::Complete {
-        transport::without_ports(packet, inner, stop);
+        transport::without_ports(packet, inner, stop)
     } else if packet.fragments & FRAGMENT_LATER != 0 {
         packet.form |= FORM_FRAGMENT;
         transport::keyed(packet, inner, 0, 0);
         transport::payload(packet, inner.offset, inner.octets);
+        Carried::Payload
     } else {
-        transport::transport(frame, inner, packet);
+        transport::transport(frame, inner, packet)
     }
 }
 
-/// Parses IPv6, its extension headers and what they carry; false when not even the fixed header is whole.
+/// Parses IPv6, its extension headers and what they carry; as [`ipv4`].
 #[inline(always)]
-pub fn ipv6<F: Frame>(frame: &F, offset: u32, scope: u16, packet: &mut Packet) -> bool {
-    let Some(header) = frame.read::<40>(offset) else {
+pub fn ipv6<F: Frame>(frame: &F, layer: &Layer, scope: u16, packet: &mut Packet) -> Option<Carried> {
+    let offset = layer.offset;
+    let room = layer.end.saturating_sub(offset);
+    let header = if room < IPV6_OCTETS { None } else { frame.read::<40>(offset) };
+    let Some(header) = header else {
         packet.stopped(ParseStop::NetworkTruncated);
-        return false;
+        return None;
     };
     if header[0] >> 4 != 6 {
         packet.stopped(ParseStop::NetworkMalformed);
-        return false;
+        return None;
     }
-    let room = packet.layer2_octets.wrapping_sub(offset);
+    packet.identification = 0;
     let length = u32::from(be16::<4, _>(&header));
     let total = length + IPV6_OCTETS;
     packet.octets = if length == 0 || total > room { room } else { total };
@@ -126,8 +133,7 @@ pub fn ipv6<F: Frame>(frame: &F, offset: u32, scope: u16, packet: &mut Packet) -
     };
     packet.protocol = header[6];
     let stop = if is_extension(header[6]) { extensions(frame, &mut inner, packet) } else { ParseStop::Complete };
-    carried(frame, packet, &inner, stop);
-    true
+    Some(carried(frame, packet, &inner, stop))
 }
 
 #[inline(always)]
@@ -152,7 +158,8 @@ fn extensions<F: Frame>(frame: &F, inner: &mut Inner, packet: &mut Packet) -> Pa
             FRAGMENT => {
                 let fragment = be16::<2, _>(&header);
                 if fragment & 0xfff9 != 0 {
-                    packet.fragment = be32::<4, _>(&header);
+                    packet.identification = be32::<4, _>(&header);
+                    packet.sequence = (fragment >> 3).into();
                     packet.fragments = if fragment & 0xfff8 == 0 { FRAGMENT_FIRST } else { FRAGMENT_LATER };
                 }
                 8

@@ -4,6 +4,7 @@ use super::{
     Packet, again,
     field::{be16, be32, le32},
     network::Inner,
+    tunnel::{self, Carried},
 };
 use crate::{
     discard::ParseStop,
@@ -20,9 +21,9 @@ const ICMPV6: u8 = 58;
 const SCTP: u8 = 132;
 const UDP_LITE: u8 = 136;
 
-/// Parses the transport header and completes key, direction and payload.
+/// Parses the transport header and completes key, direction and payload. Says what the payload may be.
 #[inline(always)]
-pub fn transport<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
+pub fn transport<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) -> Carried {
     match packet.protocol {
         TCP => tcp(frame, inner, packet),
         UDP | UDP_LITE => udp(frame, inner, packet),
@@ -32,12 +33,13 @@ pub fn transport<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
         _ => {
             keyed(packet, inner, 0, 0);
             payload(packet, inner.offset, inner.octets);
+            tunnel::by_protocol(packet.protocol)
         }
     }
 }
 
 #[inline(always)]
-fn tcp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
+fn tcp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) -> Carried {
     let Some(header) = frame.read::<20>(inner.offset) else {
         return without_ports(packet, inner, ParseStop::TransportTruncated);
     };
@@ -52,10 +54,11 @@ fn tcp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
     again::remember(packet, inner, le32::<0, _>(&header));
     keyed(packet, inner, be16::<0, _>(&header), be16::<2, _>(&header));
     payload(packet, inner.offset + header_octets, inner.octets - header_octets);
+    Carried::Payload
 }
 
 #[inline(always)]
-fn udp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
+fn udp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) -> Carried {
     let Some(header) = frame.read::<8>(inner.offset) else {
         return without_ports(packet, inner, ParseStop::TransportTruncated);
     };
@@ -65,13 +68,15 @@ fn udp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
     if inner.octets < 8 || (!whole && length < 8) {
         return without_ports(packet, inner, ParseStop::TransportMalformed);
     }
-    keyed(packet, inner, be16::<0, _>(&header), be16::<2, _>(&header));
+    let (source_port, target_port) = (be16::<0, _>(&header), be16::<2, _>(&header));
+    keyed(packet, inner, source_port, target_port);
     let octets = if whole || length > inner.octets { inner.octets } else { length };
     payload(packet, inner.offset + 8, octets - 8);
+    if packet.protocol == UDP { tunnel::by_port(source_port, target_port) } else { Carried::Payload }
 }
 
 #[inline(always)]
-fn ports_only<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
+fn ports_only<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) -> Carried {
     let Some(header) = frame.read::<12>(inner.offset) else {
         return without_ports(packet, inner, ParseStop::TransportTruncated);
     };
@@ -80,10 +85,11 @@ fn ports_only<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
     }
     keyed(packet, inner, be16::<0, _>(&header), be16::<2, _>(&header));
     payload(packet, inner.offset + 12, inner.octets - 12);
+    Carried::Payload
 }
 
 #[inline(always)]
-fn icmp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
+fn icmp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) -> Carried {
     let Some(header) = frame.read::<4>(inner.offset) else {
         return without_ports(packet, inner, ParseStop::TransportTruncated);
     };
@@ -95,6 +101,7 @@ fn icmp<F: Frame>(frame: &F, inner: &Inner, packet: &mut Packet) {
     keyed(packet, inner, 0, 0);
     packet.key[4] |= u64::from(first) | u64::from(second) << 16;
     payload(packet, inner.offset + 4, inner.octets.saturating_sub(4));
+    Carried::Payload
 }
 
 /// `request << 8 | reply` of the pair that an ICMP type belongs to (RFC 792, 950, 1256); zero: the type is one-way.
@@ -126,11 +133,12 @@ const fn pair_v6(kind: u8) -> u16 {
 
 /// The transport header is not whole: the flow is of addresses and protocol.
 #[inline(always)]
-pub fn without_ports(packet: &mut Packet, inner: &Inner, why: ParseStop) {
+pub fn without_ports(packet: &mut Packet, inner: &Inner, why: ParseStop) -> Carried {
     packet.stopped(why);
     packet.form |= FORM_PORTLESS;
     keyed(packet, inner, 0, 0);
     payload(packet, inner.offset, inner.octets);
+    Carried::Payload
 }
 
 /// Sets the payload's place and length.

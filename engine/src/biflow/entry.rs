@@ -261,4 +261,4 @@ impl Entry {
     }
 }
 
-const _: () = assert!(size_of::<Entry>() <= 704);
+const _: () = assert!(size_of::<Entry>() <= 720);

@@ -1,6 +1,9 @@
 //! A live flow to a flow record.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
 use auscult_ebpf::{
     limit::FIRST_PACKETS,
@@ -13,7 +16,8 @@ use super::{
     side::{HAS_ACK, HAS_MACS, HAS_SYN, SPLIT, SYN_IS_ACK, SideState},
 };
 use crate::flow::{
-    Address, Both, Direction, Endpoint, FirstPacket, Flow, FlowEndReason, Intervals, Mac, Side, TcpOpening, TcpSide, UnixNanos,
+    Address, Both, Direction, Endpoint, FirstPacket, Flow, FlowEndReason, Intervals, Mac, Side, TcpOpening, TcpSide, Tunnels,
+    UnixNanos,
 };
 
 /// VLAN identifier in a tag's control information.
@@ -24,8 +28,15 @@ pub(super) const fn unix(at: u64, utc_offset: i64) -> UnixNanos {
     (at as i64).wrapping_add(utc_offset)
 }
 
-/// The row of a flow's current segment. `flow_id` and `fragment_of` (zero: none) were found by the table.
-pub(super) fn export(entry: &Entry, reason: FlowEndReason, utc_offset: i64, flow_id: u64, fragment_of: u64) -> Flow {
+/// The row of a flow's current segment. `flow_id`, `fragment_of` (zero: none) and `tunnels` were found by the table.
+pub(super) fn export(
+    entry: &Entry,
+    reason: FlowEndReason,
+    utc_offset: i64,
+    flow_id: u64,
+    fragment_of: u64,
+    mut tunnels: [Option<Arc<Tunnels>>; 2],
+) -> Flow {
     let (initiator, initiator_by) = entry.initiator();
     let forward = usize::from(initiator);
     let key = &entry.key;
@@ -55,8 +66,8 @@ pub(super) fn export(entry: &Entry, reason: FlowEndReason, utc_offset: i64, flow
         community_id: community_id(key, forward, entry.side.map(|side| side.control_bits)),
         parse_stop: entry.stop,
         side: Both([
-            side_row(sides[0], is_ip, entry.is_tcp(), utc_offset),
-            side_row(sides[1], is_ip, entry.is_tcp(), utc_offset),
+            side_row(sides[0], is_ip, entry.is_tcp(), utc_offset, tunnels[forward].take()),
+            side_row(sides[1], is_ip, entry.is_tcp(), utc_offset, tunnels[1 - forward].take()),
         ]),
         handshake_rtt_responder: responder_rtt,
         handshake_rtt_initiator: initiator_rtt,
@@ -100,7 +111,7 @@ fn endpoint(entry: &Entry, d: usize) -> Endpoint {
     Endpoint { address, port, mac: mac.map(Mac) }
 }
 
-fn side_row(side: &SideState, is_ip: bool, is_tcp: bool, utc_offset: i64) -> Side {
+fn side_row(side: &SideState, is_ip: bool, is_tcp: bool, utc_offset: i64, tunnels: Option<Arc<Tunnels>>) -> Side {
     if side.packets == 0 {
         return Side::default();
     }
@@ -132,6 +143,7 @@ fn side_row(side: &SideState, is_ip: bool, is_tcp: bool, utc_offset: i64) -> Sid
         vlan_id: vlan(0),
         inner_vlan_id: vlan(1),
         observation_point: Some(side.observation_point),
+        tunnels,
     }
 }
 

@@ -30,6 +30,7 @@ mod sequence;
 mod side;
 mod slab;
 mod table;
+mod tunnel;
 mod wheel;
 
 #[cfg(test)]

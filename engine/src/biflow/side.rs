@@ -44,6 +44,8 @@ pub(super) struct SideState {
     pub(super) class_union: u8,
     pub(super) link: Link,
     pub(super) observation_point: u32,
+    /// Reference of a tunnel path; zero: none.
+    pub(super) tunnels: u64,
     pub(super) tag_count: u8,
     pub(super) control_bits: u8,
     pub(super) scale: u8,
@@ -151,6 +153,7 @@ impl SideState {
         self.link = delta.side[d].link;
         self.tag_count = delta.tag_counts >> (4 * d) & 15;
         self.observation_point = delta.observation_points[d];
+        self.tunnels = delta.tunnels[d];
         self.flags &= !HAS_MACS;
         if delta.flags & DELTA_HAS_MACS != 0 {
             self.flags |= HAS_MACS;

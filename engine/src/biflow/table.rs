@@ -15,6 +15,7 @@ use super::{
     identity::{KeyHash, flow_id, site_number},
     slab::Slab,
     tick_of,
+    tunnel::TunnelPaths,
     wheel::Wheel,
 };
 use crate::{
@@ -63,6 +64,7 @@ pub struct Table {
     due: Vec<u32>,
     hold: Option<Hold>,
     links: FragmentLinks,
+    paths: TunnelPaths,
     rings: Vec<RingClock>,
     watermark: Option<u64>,
     era: u32,
@@ -87,6 +89,7 @@ impl Table {
             due: Vec::new(),
             hold: (settings.rings > 1).then(Hold::default),
             links: FragmentLinks::new(),
+            paths: TunnelPaths::default(),
             rings: vec![clock; usize::from(settings.rings)],
             watermark: None,
             era: 0,
@@ -100,6 +103,10 @@ impl Table {
         match message {
             Message::Deltas { ring, deltas } => {
                 self.deltas(*ring, deltas);
+                None
+            }
+            Message::TunnelPath(path) => {
+                self.paths.learn(path);
                 None
             }
             Message::Mark(mark) => self.mark(*mark),
@@ -156,6 +163,7 @@ impl Table {
             + self.index.allocation_size()
             + self.wheel.memory_bytes()
             + self.links.memory_bytes()
+            + self.paths.memory_bytes()
             + held.1
             + self.finished.capacity() * size_of::<Flow>();
         Statistics { live: self.slab.live() as u64, held: held.0 as u64, memory_bytes: memory as u64, ..self.statistics }
@@ -315,7 +323,8 @@ impl Table {
         if fragment_of == 0 && entry.key.form & FORM_FRAGMENT != 0 {
             fragment_of = self.links.find(&entry.key, entry.fragment).unwrap_or(0);
         }
-        self.finished.push(export(entry, reason, utc_offset, flow_id, fragment_of));
+        let tunnels = entry.side.each_ref().map(|side| self.paths.find(side.tunnels));
+        self.finished.push(export(entry, reason, utc_offset, flow_id, fragment_of, tunnels));
         self.statistics.exported[reason as usize - 1] += 1;
         flow_id
     }

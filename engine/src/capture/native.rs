@@ -7,10 +7,10 @@
 use auscult_ebpf::{
     discard::{Discard, Lost},
     frame::{Frame, Slice},
-    limit::{SAMPLE_LARGE, TICK_SHIFT},
-    meter::{self, FlowCache, Sets, Sink, group},
+    limit::{COPY_BUCKETS, COPY_WAYS, SAMPLE_LARGE, TICK_SHIFT},
+    meter::{self, FlowCache, Recent, Sets, Sink, group},
     parse::{self, Packet, Start},
-    record::{ABI, Core, Delta, Header, Kind, Mark, SampleHead, Set},
+    record::{ABI, Core, Delta, Header, Kind, Mark, SampleHead, Set, TunnelPath},
     settings::{FLAG_VLAN_IN_KEY, Settings},
 };
 
@@ -70,6 +70,23 @@ impl Sets for &mut MemorySets {
     }
 }
 
+/// The table of recent packets in memory; empty when no copies are looked for.
+struct MemoryRecent(Box<[u64]>);
+
+impl MemoryRecent {
+    fn new(settings: &Settings) -> Self {
+        let cells = if settings.copy_units == 0 { 0 } else { COPY_BUCKETS * COPY_WAYS };
+        Self(vec![0; cells].into_boxed_slice())
+    }
+}
+
+impl Recent for MemoryRecent {
+    #[inline(always)]
+    fn exchange(&mut self, cell: usize, value: u64) -> u64 {
+        self.0.get_mut(cell).map_or(0, |cell| std::mem::replace(cell, value))
+    }
+}
+
 /// Records of the native meter go straight into batches.
 struct MemorySink {
     batches: Batches,
@@ -88,6 +105,11 @@ impl Sink for MemorySink {
     #[inline(always)]
     fn delta(&mut self, delta: &Delta) -> Result<(), Lost> {
         self.gone |= self.batches.push(delta).is_err();
+        Ok(())
+    }
+
+    fn path(&mut self, path: &TunnelPath) -> Result<(), Lost> {
+        self.gone |= self.batches.path(path).is_err();
         Ok(())
     }
 
@@ -113,6 +135,7 @@ impl Sink for MemorySink {
 pub struct NativeMeter {
     settings: Settings,
     sets: MemorySets,
+    recent: MemoryRecent,
     core: Box<Core>,
     packet: Packet,
     sink: MemorySink,
@@ -129,6 +152,7 @@ impl NativeMeter {
         Self {
             settings,
             sets: MemorySets::new(sets),
+            recent: MemoryRecent::new(&settings),
             core: Box::default(),
             packet: Packet::default(),
             sink: MemorySink { batches, wanted: samples.wants(), samples, scratch: Box::new([0; SAMPLE_LARGE]), gone: false },
@@ -174,7 +198,10 @@ impl NativeMeter {
 
     #[inline(always)]
     fn meter(&mut self, frame: &Slice<'_>, at: u64) {
-        let Self { settings, sets, core, sink, packet, .. } = self;
+        let Self { settings, sets, recent, core, sink, packet, .. } = self;
+        if meter::left_out(frame, packet, at, settings, core, recent) {
+            return;
+        }
         let mut slots = FlowCache { sets, mask: settings.sets_mask };
         meter::meter::<{ group::ALL }, _, _, _>(frame, packet, at, settings, &mut slots, core, sink);
     }

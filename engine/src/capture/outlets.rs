@@ -4,7 +4,7 @@
 
 use auscult_ebpf::{
     hash,
-    record::{Delta, Mark},
+    record::{Delta, Mark, TunnelPath},
 };
 use crossbeam::channel::{Receiver, Sender};
 
@@ -67,6 +67,11 @@ impl Batches {
         }
         batch.push(*delta);
         if batch.len() >= self.outlets.batch_deltas { self.send(shard) } else { Ok(()) }
+    }
+
+    /// Says to every shard what later deltas refer to.
+    pub fn path(&self, path: &TunnelPath) -> Result<(), Gone> {
+        self.send_to_all(&Message::TunnelPath(Box::new(*path)))
     }
 
     /// Sends what is open, then the Mark. `bad` is what could not be read of the ring.

@@ -34,6 +34,18 @@ choice! {
 }
 
 choice! {
+    /// What becomes of a packet that was mirrored twice.
+    Duplicates {
+        /// It is counted and left out.
+        Remove = "remove",
+        /// It is counted and metered all the same.
+        Count = "count",
+        /// Nobody looks.
+        Off = "off",
+    }
+}
+
+choice! {
     /// What the configuration says about metered frames.
     DispositionChoice {
         /// Drop on dedicated interfaces, pass on shared ones.

@@ -3,11 +3,14 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use auscult_ebpf::limit::{SETS_DEFAULT, SETS_MAX};
+use auscult_ebpf::limit::{COPY_UNIT_SHIFT, COPY_UNITS_MAX, SETS_DEFAULT, SETS_MAX};
 use toml::Value;
 
-use super::choice::{Clock, DispositionChoice, Hook, LogFormat, LogLevel};
+use super::choice::{Clock, DispositionChoice, Duplicates, Hook, LogFormat, LogLevel};
 use crate::limit::{INTERFACE_OCTETS_MAX, INTERFACES_MAX, SHARDS_MAX, SITE_OCTETS_MAX};
+
+/// Longest window for copies, ms.
+const COPY_WINDOW_MILLIS_MAX: i64 = ((COPY_UNITS_MAX as i64) << COPY_UNIT_SHIFT) / 1_000_000;
 
 /// What values a key takes.
 #[derive(Clone, Copy, Debug)]
@@ -134,6 +137,18 @@ pub const KEYS: &[Key] = &[
         "Two-slot sets of the flow cache, per CPU.",
     ),
     key("meter.vlan_in_key", Rule::Switch, "false", "Tell flows apart by their outermost VLAN, for sites that reuse addresses."),
+    key(
+        "meter.duplicates",
+        Rule::Choice(Duplicates::NAMES),
+        "\"remove\"",
+        "Packets that were mirrored twice (ingress and egress, two VLANs, before and behind a router, two ports, bare and in a tunnel): `remove` counts them and leaves them out, `count` meters them all the same, `off` does not look.",
+    ),
+    key(
+        "meter.duplicate_window_millis",
+        Rule::Integer { min: 1, max: COPY_WINDOW_MILLIS_MAX, unit: "milliseconds" },
+        "3",
+        "How much later the same packet is a second copy; beyond it, it was sent again.",
+    ),
     key(
         "meter.dedicated",
         Rule::Switch,

@@ -161,6 +161,7 @@ fn every_choice_of_the_table_is_understood() {
                 "meter.hook" => config.meter.hook.name(),
                 "log.level" => config.log.level.name(),
                 "log.format" => config.log.format.name(),
+                "meter.duplicates" => config.meter.duplicates.name(),
                 "meter.disposition" => name,
                 other => panic!("{other} is not tested"),
             };

@@ -9,6 +9,7 @@ use std::{
 };
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
+use auscult_ebpf::record::Tunnel;
 use hashbrown::HashTable;
 use sha1::{Digest, Sha1};
 
@@ -45,6 +46,8 @@ pub enum Name {
     Options(u64),
     /// Index of an observation point.
     Point(u32),
+    /// Kinds of encapsulations, the outermost first.
+    Tunnels(Tunnel, Option<Tunnel>),
 }
 
 impl Name {
@@ -70,6 +73,7 @@ impl Name {
             Self::Mac(address) => [2, 1, mac(address)],
             Self::Options(options) => [3, 0, *options],
             Self::Point(index) => [5, 0, u64::from(*index)],
+            Self::Tunnels(outer, inner) => [7, *outer as u64, inner.map_or(0, |inner| inner as u64)],
         }
     }
 
@@ -86,6 +90,8 @@ impl Name {
                 Some(point) => point.name.to_string(),
                 None => format!("point{index}"),
             },
+            Self::Tunnels(outer, None) => outer.name().to_owned(),
+            Self::Tunnels(outer, Some(inner)) => format!("{}/{}", outer.name(), inner.name()),
         }
     }
 }

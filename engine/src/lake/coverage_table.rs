@@ -97,6 +97,17 @@ fn meter(out: &mut Columns) {
         row.ledger.counters.super_frames
     });
     add("truncated_frames".into(), "packets", "Frames that the capture cut short.", |row| row.ledger.counters.truncated_frames);
+    let copies = "Frames recognised as second copies, whether they were left out (`duplicate_packets`) or not.";
+    add("recognised_duplicate_packets".into(), "packets", copies, |row| row.ledger.counters.copies_packets);
+    let octets = "Their octets on the wire.";
+    add("recognised_duplicate_octets".into(), "octets", octets, |row| row.ledger.counters.copies_octets);
+    add("tunnelled_packets".into(), "packets", "Metered packets that were encapsulated.", |row| {
+        row.ledger.counters.tunnelled_packets
+    });
+    let paths = "Descriptions of encapsulations that the meter handed over.";
+    add("tunnel_paths".into(), "records", paths, |row| row.ledger.counters.tunnel_paths);
+    let lost = "Of those, how many found no room in the ring; flows keep the kinds of their encapsulations.";
+    add("tunnel_paths_lost".into(), "records", lost, |row| row.ledger.counters.tunnel_paths_lost);
     // The class `none` is never sampled.
     for class in Class::ALL.into_iter().skip(1) {
         let class_name = class.name();

@@ -8,7 +8,7 @@ use super::{
     column::{List, Name, Time},
     schema::{self, Group, Table},
 };
-use crate::flow::{Address, Direction, FirstPacket, Flow, Intervals, Side, TcpOpening, TcpSide};
+use crate::flow::{Address, Direction, FirstPacket, Flow, Intervals, Side, TcpOpening, TcpSide, TunnelEnds, Tunnels};
 
 const NOT_IP: &str = "the flow is not IP";
 const NO_PACKETS: &str = "the direction has no packets";
@@ -145,6 +145,7 @@ fn direction(out: &mut Columns, d: Direction) {
     volume(out, d, seen);
     times(out, d, seen);
     network(out, d);
+    tunnels(out, d);
     transport(out, d);
 }
 
@@ -217,6 +218,63 @@ fn network(out: &mut Columns, d: Direction) {
     });
 }
 
+/// What is said of one encapsulation.
+struct TunnelTexts {
+    column: &'static str,
+    source: &'static str,
+    destination: &'static str,
+    id: &'static str,
+    no_addresses: &'static str,
+    no_id: &'static str,
+}
+
+const TUNNEL_TYPES: &str = "Encapsulations of the first packet, outermost first, joined by `/`: mpls, pppoe, gre, erspan1, erspan2, erspan3, vxlan, geneve, ipip, 4in6, 6in4, 6in6, teredo.";
+
+const OUTER_TUNNEL: TunnelTexts = TunnelTexts {
+    column: "tunnel",
+    source: "Source address of the IP header that the outermost encapsulation is in.",
+    destination: "Destination address of the IP header that the outermost encapsulation is in.",
+    id: "Identifier of the outermost encapsulation: VNI, GRE key, ERSPAN session, bottom MPLS label, PPPoE session.",
+    no_addresses: "the first packet is not encapsulated, or in MPLS or PPPoE, or the addresses were forgotten",
+    no_id: "the first packet is not encapsulated, or that has no identifier, or it was forgotten",
+};
+
+const INNER_TUNNEL: TunnelTexts = TunnelTexts {
+    column: "inner_tunnel",
+    source: "Source address of the IP header that the second encapsulation is in.",
+    destination: "Destination address of the IP header that the second encapsulation is in.",
+    id: "Identifier of the second encapsulation.",
+    no_addresses: "there is no second encapsulation, or it is MPLS, or the addresses were forgotten",
+    no_id: "there is no second encapsulation, or it has no identifier, or it was forgotten",
+};
+
+/// The encapsulations of the direction's first packet.
+fn tunnels(out: &mut Columns, d: Direction) {
+    let of = move |f: &Flow| -> Option<Tunnels> { side(f, d)?.tunnels.as_deref().copied() };
+    let bare = "the first packet is not encapsulated, or the direction has no packets";
+    out.optional(name(d, "tunnel_types"), "", bare, TUNNEL_TYPES, move |f: &Flow| {
+        of(f).map(|tunnels| Name::Tunnels(tunnels.outer.kind, tunnels.inner.map(|inner| inner.kind)))
+    });
+    tunnel(out, d, &OUTER_TUNNEL, move |f: &Flow| of(f).map(|tunnels| tunnels.outer));
+    tunnel(out, d, &INNER_TUNNEL, move |f: &Flow| of(f)?.inner);
+}
+
+fn tunnel(
+    out: &mut Columns,
+    d: Direction,
+    texts: &TunnelTexts,
+    get: impl Fn(&Flow) -> Option<TunnelEnds> + Copy + Send + Sync + 'static,
+) {
+    let mut address = |end: &str, definition, index: usize| {
+        out.optional(name(d, &format!("{}_{end}_address", texts.column)), "", texts.no_addresses, definition, move |f: &Flow| {
+            get(f)?.addresses.map(|addresses| Name::Address(addresses[index].into()))
+        });
+    };
+    address("source", texts.source, 0);
+    address("destination", texts.destination, 1);
+    out.optional(name(d, &format!("{}_id", texts.column)), "", texts.no_id, texts.id, move |f: &Flow| get(f)?.id.map(i64::from));
+}
+
 /// A direction's TCP features, where they are.
 fn tcp(flow: &Flow, direction: Direction) -> Option<&TcpSide> {
     side(flow, direction)?.tcp.as_ref()
@@ -249,4 +307,18 @@ fn transport(out: &mut Columns, d: Direction) {
     out.optional(name(d, "tcp_syn_scale"), "", without, scale, move |f: &Flow| syn(f)?.scale);
     let kinds = "Option kinds of the SYN in order, `2-4-8-1-3`; 15 for kinds above 14; empty for none.";
     out.add(opened, name(d, "tcp_syn_options"), "", kinds, move |f: &Flow| Name::Options(syn(f).map_or(0, |syn| syn.options)));
+}
+
+#[cfg(test)]
+mod tests {
+    use auscult_ebpf::record::Tunnel;
+
+    use super::TUNNEL_TYPES;
+
+    #[test]
+    fn every_encapsulation_is_in_the_dictionary() {
+        for kind in Tunnel::ALL {
+            assert!(TUNNEL_TYPES.contains(&format!(" {}", kind.name())), "{kind:?}");
+        }
+    }
 }

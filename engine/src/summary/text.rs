@@ -68,6 +68,13 @@ impl Display for Summary {
                 "  ! THE LEDGER DOES NOT CLOSE: {packets} packets and {octets} octets are unaccounted for; please report this"
             )?;
         }
+        if self.duplicates_recognised > self.packets_duplicate {
+            let text = "packets came twice and were metered all the same (meter.duplicates)";
+            writeln!(f, "    {} {text}", Grouped(self.duplicates_recognised))?;
+        }
+        if self.tunnelled_packets > 0 {
+            writeln!(f, "    {} packets were in tunnels, whose inner packets are in the rows", Grouped(self.tunnelled_packets))?;
+        }
         if self.truncated_frames > 0 {
             writeln!(f, "    {} frames were captured shorter than they were on the wire", Grouped(self.truncated_frames))?;
         }

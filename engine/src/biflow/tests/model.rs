@@ -238,6 +238,7 @@ fn side(key: &FlowKey, seen: &[Seen]) -> Side {
         vlan_id: (first.tags > 0).then_some(first.link.tags[0] & 0xfff),
         inner_vlan_id: (first.tags > 1).then_some(first.link.tags[1] & 0xfff),
         observation_point: Some(first.ring.into()),
+        tunnels: None,
     }
 }
 

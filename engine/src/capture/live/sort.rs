@@ -3,7 +3,7 @@
 //! Public for the fuzz target `ring_records`.
 
 use auscult_ebpf::{
-    record::{ABI, Delta, Header, Kind, Mark, SampleHead, read_record},
+    record::{ABI, Delta, Header, Kind, Mark, SampleHead, TunnelPath, read_record},
     sample::Class,
 };
 
@@ -63,6 +63,11 @@ impl Sorter {
         {
             self.marks += 1;
             return self.batches.mark(&mark, utc_offset, self.bad);
+        }
+        if kind == Kind::TunnelPath as u8
+            && let Some(path) = read_record::<TunnelPath>(record)
+        {
+            return self.batches.path(&path);
         }
         if kind == Kind::Sample as u8
             && let Some(head) = read_record::<SampleHead>(record)

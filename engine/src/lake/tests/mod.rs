@@ -10,10 +10,12 @@ use std::{
     sync::Arc,
 };
 
+use auscult_ebpf::record::Tunnel;
+
 use super::{LakeSettings, Writer};
 use crate::flow::{
     Address, Both, Direction, Endpoint, FirstPacket, Flow, FlowBatch, FlowEndReason, InitiatorBy, Intervals, Mac,
-    ObservationPoint, Side, TcpOpening, TcpSide,
+    ObservationPoint, Side, TcpOpening, TcpSide, TunnelEnds, Tunnels,
 };
 
 /// 2026-03-02T08:00:00Z.
@@ -63,6 +65,18 @@ fn side(base: u64, direction: Direction) -> Side {
         vlan_id: Some(base as u16 + 49),
         inner_vlan_id: Some(base as u16 + 50),
         observation_point: Some(1 + direction as u32),
+        tunnels: Some(Arc::new(Tunnels {
+            outer: TunnelEnds {
+                kind: Tunnel::Erspan2,
+                addresses: Some([[192, 0, 2, 1].into(), [192, 0, 2, 2 + direction as u8].into()]),
+                id: Some(base as u32 + 51),
+            },
+            inner: Some(TunnelEnds {
+                kind: Tunnel::Vxlan,
+                addresses: Some([[203, 0, 113, 1].into(), Ipv6Addr::LOCALHOST.into()]),
+                id: Some(base as u32 + 52),
+            }),
+        })),
     }
 }
 

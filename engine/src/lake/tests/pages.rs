@@ -48,18 +48,21 @@ fn address() -> impl Strategy<Value = Address> {
 
 fn side(base: Side) -> impl Strategy<Value = Side> {
     let sums = (prop_oneof![Just(0), wide()], wide(), wide());
-    let numbers = (prop::array::uniform8(any::<u32>()), 0.0..f64::MAX, any::<[bool; 4]>(), 0..3u32);
-    (sums, numbers).prop_map(move |((packets, octets, duration), (histogram, size_std, [order, tcp, syn, vlan], point))| {
-        let mut side = Side { packets, octets, histogram, size_std, observation_point: Some(point), ..base };
-        side.last = side.first.saturating_add(duration.cast_signed() >> 1);
-        side.intervals = side.intervals.filter(|_| order);
-        side.tcp = side.tcp.filter(|_| tcp).map(|mut tcp| {
-            tcp.handshake = tcp.handshake.filter(|_| syn);
-            tcp
-        });
-        side.vlan_id = side.vlan_id.filter(|_| vlan);
-        side
-    })
+    let numbers = (prop::array::uniform8(any::<u32>()), 0.0..f64::MAX, any::<[bool; 5]>(), 0..3u32);
+    (sums, numbers).prop_map(
+        move |((packets, octets, duration), (histogram, size_std, [order, tcp, syn, vlan, tunnel], point))| {
+            let mut side = Side { packets, octets, histogram, size_std, observation_point: Some(point), ..base.clone() };
+            side.last = side.first.saturating_add(duration.cast_signed() >> 1);
+            side.intervals = side.intervals.filter(|_| order);
+            side.tcp = side.tcp.filter(|_| tcp).map(|mut tcp| {
+                tcp.handshake = tcp.handshake.filter(|_| syn);
+                tcp
+            });
+            side.vlan_id = side.vlan_id.filter(|_| vlan);
+            side.tunnels = side.tunnels.filter(|_| tunnel);
+            side
+        },
+    )
 }
 
 prop_compose! {
@@ -67,8 +70,8 @@ prop_compose! {
         start in prop_oneof![T - SECOND..T + SECOND, -(1i64 << 61)..1i64 << 61],
         addresses in (address(), address()),
         ports in (any::<Option<u16>>(), any::<Option<u16>>()),
-        forward in side(full().side.0[0]),
-        reverse in side(full().side.0[1]),
+        forward in side(full().side.0[0].clone()),
+        reverse in side(full().side.0[1].clone()),
         known in any::<[bool; 4]>(),
         rtt in any::<Option<u64>>(),
         first in prop::collection::vec((any::<u16>(), any::<bool>()), 0..=8),

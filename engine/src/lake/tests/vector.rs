@@ -44,6 +44,9 @@ fn expected_side(prefix: &str, base: u64, n: u64, options: &str) -> JsonRow {
         "interval_min_nanos": base + 20, "interval_max_nanos": base + 21, "interval_std_nanos": base as f64 + 22.25,
         "is_split": n == 1, "ttl_min": 30 + n, "ttl_max": 32 + n, "dscp": 34 + n, "traffic_class_union": 36 + n,
         "vlan_id": base + 49, "inner_vlan_id": base + 50, "observation_point": format!("tap{}", 1 + n),
+        "tunnel_types": "erspan2/vxlan", "tunnel_source_address": "192.0.2.1",
+        "tunnel_destination_address": format!("192.0.2.{}", 2 + n), "tunnel_id": base + 51,
+        "inner_tunnel_source_address": "203.0.113.1", "inner_tunnel_destination_address": "::1", "inner_tunnel_id": base + 52,
         "tcp_control_bits": 38 + n, "tcp_syn_packets": base + 40, "tcp_fin_packets": base + 41, "tcp_rst_packets": base + 42,
         "tcp_retransmitted_packets": base + 43, "tcp_out_of_order_packets": base + 44, "tcp_zero_window_packets": base + 45,
         "tcp_sequence_exact": n == 0, "tcp_syn_window": base + 46, "tcp_syn_mss": base + 47, "tcp_syn_scale": 48 + n,
@@ -129,6 +132,8 @@ fn coverage_row() -> CoverageRow {
     counters.lost_packets = std::array::from_fn(|cell| 30 + cell as u64);
     counters.lost_octets = std::array::from_fn(|cell| 40 + cell as u64);
     (counters.deltas, counters.super_frames, counters.truncated_frames) = (50, 51, 52);
+    (counters.copies_packets, counters.copies_octets, counters.tunnelled_packets) = (53, 54, 55);
+    (counters.tunnel_paths, counters.tunnel_paths_lost) = (56, 57);
     counters.samples = std::array::from_fn(|class| 60 + class as u64);
     counters.samples_shed = std::array::from_fn(|class| 70 + class as u64);
     counters.samples_lost = std::array::from_fn(|class| 80 + class as u64);
@@ -164,6 +169,8 @@ fn every_coverage_column_is_filled_from_its_field() {
         "lost_bad_record_packets": 94, "lost_bad_record_octets": 95, "lost_write_packets": 96, "lost_write_octets": 97,
         "metered_packets": 90, "metered_octets": 91, "resident_packets": 92, "resident_octets": 93,
         "imbalance_packets": -98, "imbalance_octets": 99, "deltas": 50, "super_frames": 51, "truncated_frames": 52,
+        "recognised_duplicate_packets": 53, "recognised_duplicate_octets": 54, "tunnelled_packets": 55,
+        "tunnel_paths": 56, "tunnel_paths_lost": 57,
         "nic_dropped_packets": 100, "tx_packets": null,
     });
     let classes = ["link", "address", "name", "announce", "clinical", "stream", "datagram"];
