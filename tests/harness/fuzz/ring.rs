@@ -22,7 +22,7 @@ use auscult::{
 };
 use auscult_ebpf::{
     hash,
-    record::{ABI, Delta, Header, Kind, Mark, SampleHead, octets_of, read_record},
+    record::{ABI, Delta, Header, Kind, Mark, SampleHead, TunnelPath, octets_of, read_record},
     sample::Class,
 };
 use crossbeam::channel::{Receiver, never, unbounded};
@@ -160,6 +160,7 @@ struct Bench<'a> {
 struct Expect {
     deltas: Vec<Vec<Delta>>,
     marks: Vec<u64>,
+    paths: Vec<TunnelPath>,
     samples: [u64; Class::CELLS],
     payloads: Payloads,
     metered: Count,
@@ -185,7 +186,7 @@ impl<'a> Bench<'a> {
             0 => delta(from),
             1 => mark(from),
             2 => sample(from),
-            3 => Vec::new(),
+            3 => path(from),
             _ => {
                 let length = from.u8();
                 from.take(length.into()).to_vec()
@@ -286,7 +287,7 @@ impl<'a> Bench<'a> {
         assert_eq!((self.sorter.marks(), self.sorter.samples()), (self.expect.marks.len() as u64, self.expect.samples));
         assert_eq!(*self.lent.0.lock().expect("one thread"), self.expect.payloads);
         for (shard, expect) in self.shards.iter().zip(&self.expect.deltas) {
-            let (mut deltas, mut marks, mut closed) = (Vec::new(), Vec::new(), 0);
+            let (mut deltas, mut marks, mut paths, mut closed) = (Vec::new(), Vec::new(), Vec::new(), 0);
             for message in shard.try_iter() {
                 match message {
                     Message::Deltas { ring, deltas: batch } => {
@@ -297,11 +298,12 @@ impl<'a> Bench<'a> {
                         assert_eq!((ring, utc_offset), (5, 7));
                         marks.push(at);
                     }
+                    Message::TunnelPath(path) => paths.push(*path),
                     Message::Close { ring: 5 } => closed += 1,
                     other => panic!("{other:?}"),
                 }
             }
-            assert_eq!((&deltas, &marks, closed), (expect, &self.expect.marks, 1));
+            assert_eq!((&deltas, &marks, &paths, closed), (expect, &self.expect.marks, &self.expect.paths, 1));
         }
     }
 }
@@ -320,6 +322,9 @@ impl Expect {
             }
             2 if record.len() >= size_of::<Mark>() => {
                 self.marks.push(read_record::<Mark>(record).expect("long enough").at);
+            }
+            4 if record.len() >= size_of::<TunnelPath>() => {
+                self.paths.push(read_record(record).expect("long enough"));
             }
             3 if sample_of(record).is_some() => {
                 let (head, payload) = sample_of(record).expect("it is one");
@@ -352,6 +357,10 @@ fn delta(from: &mut Octets<'_>) -> Vec<u8> {
 
 fn mark(from: &mut Octets<'_>) -> Vec<u8> {
     octets_of(&Mark { header: header(Kind::Mark), at: from.u32().into(), ..Mark::default() }).to_vec()
+}
+
+fn path(from: &mut Octets<'_>) -> Vec<u8> {
+    octets_of(&TunnelPath { header: header(Kind::TunnelPath), reference: from.u16().into(), ..TunnelPath::default() }).to_vec()
 }
 
 fn sample(from: &mut Octets<'_>) -> Vec<u8> {

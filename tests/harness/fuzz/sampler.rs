@@ -9,7 +9,7 @@ use auscult_ebpf::{
     limit::{SAMPLE_LARGE, SAMPLE_MEDIUM, SAMPLE_SMALL, TICK_SHIFT},
     meter::{self, FlowCache, Sets, Sink, group, tick},
     parse::{self, Packet, Start},
-    record::{ABI, Core, DELTA_CONTINUES, Delta, FlowKey, Kind, SampleHead, Set},
+    record::{ABI, Core, DELTA_CONTINUES, Delta, FlowKey, Kind, SampleHead, Set, TunnelPath},
     sample::Class,
     settings::{FLAG_SAMPLES, Settings},
 };
@@ -234,6 +234,10 @@ impl Sink for Ring {
 
     fn delta(&mut self, _: &Delta) -> Result<(), Lost> {
         Ok(())
+    }
+
+    fn path(&mut self, path: &TunnelPath) -> Result<(), Lost> {
+        panic!("nothing here is encapsulated: {path:?}")
     }
 
     fn sample<F: Frame, const N: usize>(&mut self, head: &SampleHead, frame: &F, offset: u32) -> Result<(), Lost> {

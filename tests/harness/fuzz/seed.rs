@@ -9,6 +9,7 @@ use auscult::{
 };
 
 use super::lake::{footer, written};
+use crate::golden::{self, Case};
 
 /// Name and octets of one input.
 pub type Seed = (String, Vec<u8>);
@@ -54,7 +55,7 @@ fn step(link: u8, step: u8, wire: u8, octets: &[u8]) -> Vec<u8> {
 
 fn frame_meter() -> Vec<Seed> {
     let frames = sorts();
-    let mut seeds = Vec::new();
+    let mut seeds = encapsulated();
     for (n, group) in frames.chunks(4).enumerate() {
         let mut input = vec![[0x0d, 0x90, 0x46, 0x1f][n % 4], n as u8 % 3];
         group.iter().for_each(|frame| input.extend(step(0, 3 + n as u8 % 8, 0, &frame.octets)));
@@ -75,6 +76,21 @@ fn frame_meter() -> Vec<Seed> {
         seeds.push(("links".into(), input));
     }
     seeds
+}
+
+/// Encapsulations, sound and odd: some cases of each input, their frames twice (a second time they are copies).
+fn encapsulated() -> Vec<Seed> {
+    let cases: Vec<_> = golden::sound().into_iter().step_by(5).chain(golden::odd().into_iter().step_by(2)).collect();
+    let some = |(n, cases): (usize, &[Case])| {
+        let mut input = vec![[0x0d, 0x1f, 0x90][n % 3], [0, 0x50, 0x93, 0xe0][n % 4]];
+        for frame in cases.iter().flat_map(|case| case.frames.iter().take(2)) {
+            let more = ((frame.wire - frame.octets.len()) / 16).min(0x7f) as u8;
+            input.extend(step(0, 3, more, &frame.octets));
+            input.extend(step(0, 2, more, &frame.octets));
+        }
+        (format!("tunnels{n:02}"), input)
+    };
+    cases.chunks(4).enumerate().map(some).filter(|(_, input)| input.len() <= 4096).collect()
 }
 
 /// Conversations of every class: opened, then with payloads of growing length, either way.
@@ -110,6 +126,7 @@ fn ring_records() -> Vec<Seed> {
             input.extend([1, n, 0, 0, 0]);
             input.extend([2, n & 7, 3, 0]);
             input.extend(*b"abc");
+            input.extend([3, n, 0]);
             match (how + n) % 4 {
                 0 => input.extend([0x18 | 4, 5, 1, 2, 3, 4, 5]),
                 1 => input.extend([0xe0, 1, 0, 1, 0, n, 1, 0, 0, 0, 1, 0, 0, 0, n, 0, 9]),
