@@ -72,7 +72,7 @@ pub fn written(table: TableName) -> &'static Written {
 fn write(table: TableName) -> Written {
     let (batch, ledger) = metered();
     let directory = TempDir::new().expect("a temporary directory");
-    let settings = LakeSettings { row_group_rows: 8, page_rows: 4, ..LakeSettings::default() };
+    let settings = LakeSettings { row_group_rows: 16, page_rows: 4, ..LakeSettings::default() };
     let mut writer = Writer::open(directory.path(), "fuzz", &settings, "fuzz").expect("an empty lake");
     match table {
         TableName::Flows => {
