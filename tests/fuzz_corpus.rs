@@ -178,6 +178,11 @@ fn mutated_lake_files() {
 }
 
 #[test]
+fn mutated_books() {
+    try_mutations("books_json");
+}
+
+#[test]
 fn mutated_captures() {
     try_mutations("capture_reader");
 }

@@ -3,9 +3,12 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use auscult::flow::{
-    Address, Both, Direction, Endpoint, FirstPacket, Flow, FlowBatch, FlowEndReason, InitiatorBy, Intervals, Mac, Side,
-    TcpOpening, TcpSide,
+use auscult::{
+    flow::{
+        Address, Both, Direction, Endpoint, FirstPacket, Flow, FlowBatch, FlowEndReason, InitiatorBy, Intervals, Mac, Side,
+        TcpOpening, TcpSide,
+    },
+    sidedness::Sidedness,
 };
 use auscult_ebpf::limit::{FIRST_PACKETS, SIZE_BINS};
 
@@ -188,6 +191,7 @@ impl Flows {
         for (slot, packet) in first_packets.iter_mut().zip(packets) {
             *slot = Some(FirstPacket { at: packet.at, size: packet.size, direction: packet.direction });
         }
+        let both = packets.iter().any(|packet| packet.direction == Direction::Reverse);
         let nowhere = Endpoint { address: Address::Link(None), port: None, mac: None };
         Flow {
             flow_id: self.dice.roll(),
@@ -196,6 +200,7 @@ impl Flows {
             end: packets[packets.len() - 1].at,
             end_reason: FlowEndReason::IdleTimeout,
             initiator_by: InitiatorBy::FirstPacket,
+            sidedness: if both { Sidedness::TwoSided } else { Sidedness::Undecided },
             endpoint: Both([nowhere; 2]),
             protocol: None,
             ethertype: None,

@@ -14,6 +14,8 @@ use auscult_ebpf::{
     record::Tunnel,
 };
 
+use crate::sidedness::Sidedness;
+
 /// Nanoseconds since 1970-01-01T00:00:00Z.
 pub type UnixNanos = i64;
 
@@ -314,6 +316,8 @@ pub struct Flow {
     pub end_reason: FlowEndReason,
     /// How the initiator was found.
     pub initiator_by: InitiatorBy,
+    /// Whether both directions were seen, in this segment or an earlier one.
+    pub sidedness: Sidedness,
     /// Initiator (`Forward`) and responder (`Reverse`).
     pub endpoint: Both<Endpoint>,
     /// IP protocol number; `None` for flows that are not IP.
@@ -342,7 +346,19 @@ pub struct Flow {
     pub first_packets: [Option<FirstPacket>; FIRST_PACKETS],
 }
 
-/// Rows of one epoch, and the watermark they are complete up to.
+impl Flow {
+    /// What rows of one epoch are ordered by, whichever shard they come from.
+    pub const fn sort_key(&self) -> (UnixNanos, u64, u32) {
+        (self.end, self.flow_id, self.segment)
+    }
+
+    /// The flow is TCP, and its header could be read.
+    pub fn is_tcp(&self) -> bool {
+        self.side.0.iter().any(|side| side.tcp.is_some())
+    }
+}
+
+/// Rows of one epoch or of a part of it, and the watermark the epoch is complete up to.
 #[derive(Clone, Debug, Default)]
 pub struct FlowBatch {
     rows: Vec<Flow>,
@@ -353,10 +369,10 @@ pub struct FlowBatch {
 impl FlowBatch {
     /// Rows in any order; they stay where they are, for they are large.
     pub fn new(rows: Vec<Flow>, watermark: UnixNanos) -> Self {
-        let key = |(place, row): (u32, &Flow)| (row.end, row.flow_id, row.segment, place);
+        let key = |(place, row): (u32, &Flow)| (row.sort_key(), place);
         let mut keys: Vec<_> = (0..).zip(&rows).map(key).collect();
         keys.sort_unstable();
-        let order = keys.into_iter().map(|(.., place)| place).collect();
+        let order = keys.into_iter().map(|(_, place)| place).collect();
         Self { rows, order, watermark }
     }
 
@@ -375,7 +391,7 @@ impl FlowBatch {
         self.rows.is_empty()
     }
 
-    /// No later batch carries a flow that ended by idle timeout before this, less the longest timeout.
+    /// No batch of a later watermark carries a flow that ended by idle timeout before this, less the longest timeout.
     pub fn watermark(&self) -> UnixNanos {
         self.watermark
     }

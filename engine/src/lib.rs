@@ -1,5 +1,6 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 
+pub mod account;
 pub mod batch;
 pub mod biflow;
 pub mod capture;
@@ -16,6 +17,7 @@ pub mod progress;
 pub mod scene;
 pub mod serve;
 pub mod shutdown;
+pub mod sidedness;
 pub mod summary;
 pub mod telemetry;
 pub mod time;

@@ -3,6 +3,9 @@
 //! The bodies are here so that libFuzzer (`tests/fuzz`) and the replay of kept inputs (`tests/fuzz_corpus.rs`) run the very same
 //! code. Each body reads its input with [`Octets`], which never ends: past the end everything is zero.
 
+use tempfile::TempDir;
+
+mod books;
 mod capture;
 mod capture_written;
 mod config_toml;
@@ -13,6 +16,7 @@ mod ring;
 mod sampler;
 pub mod seed;
 
+pub use books::books_json;
 pub use capture::{capture_gzip_zstd, capture_reader};
 pub use capture_written::capture_written;
 pub use config_toml::config_toml;
@@ -44,7 +48,13 @@ pub const TARGETS: &[Target] = &[
     Target { name: "delta_biflow", body: delta_biflow, executions: 8_000 },
     Target { name: "config_toml", body: config_toml, executions: 30_000 },
     Target { name: "lake_files", body: lake_files, executions: 1_000 },
+    Target { name: "books_json", body: books_json, executions: 5_000 },
 ];
+
+/// A directory in memory where there is one for that: what is synced there waits for no disk.
+pub(crate) fn in_memory() -> TempDir {
+    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).expect("a temporary directory")
+}
 
 /// Octets that are taken from the front.
 #[derive(Clone, Copy, Debug)]

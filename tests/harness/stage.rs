@@ -146,6 +146,10 @@ pub fn run(lab: &Lab, config: &Config, data: &Path, stop: impl FnMut() -> bool) 
     closes(&outcome, data)?;
     let (mut seen, mut transmitted) = (0, 0);
     lake::read::scan(data, &lake::Query::all(lake::TableName::Coverage), |row| {
+        if row["seen_packets"].is_null() {
+            assert!(!row["tcp_two_sided_flows"].is_null(), "neither ledger nor sidedness: {row:?}");
+            return;
+        }
         seen += number(&row, "seen_packets");
         assert!(!row["tx_packets"].is_null(), "{row:?}");
         transmitted += number(&row, "tx_packets");

@@ -123,6 +123,7 @@ class Flow:
         self.reset = False
         self.trackers = [Tracker(), Tracker()]
         self.identifications = []
+        self.seen, self.proven = [False, False], False
 
     def closing(self):
         return self.reset or all(self.finished)
@@ -268,6 +269,7 @@ class Table:
             "flow_end": time_text(end),
             "end_reason": reason,
             "initiator_by": found,
+            "sidedness": sidedness(flow),
             "protocol": key.protocol,
             "ethertype": key.ethertype,
             "icmp_type": key.icmp and key.icmp[0],
@@ -298,6 +300,33 @@ class Table:
         known = [self.links.get(link) for link in flow.identifications]
         owners = {owner for owner in known if owner}
         return [*sorted(owners), *([None] if known[-1] is None else [])] if owners else None
+
+
+#: ICMP and ICMPv6 requests without which their reply is never sent.
+ASKED_FOR = {IPV4: {(8, 0), (13, 14), (15, 16)}, IPV6: {(128, 129), (144, 145)}}
+
+
+def sidedness(flow):
+    """Whether both directions were seen so far, or the one that was proves the other."""
+    for side in (0, 1):
+        packets = [p for _, d, p in flow.packets if d == side]
+        flow.seen[side] |= bool(packets)
+        flow.proven |= bool(packets) and proves(flow.key, side, packets)
+    return "two_sided" if all(flow.seen) else "one_sided" if flow.proven else "undecided"
+
+
+def proves(key, side, packets):
+    if key.is_tcp:
+        bits = [p.tcp.bits for p in packets]
+        syns = [b for b in bits if b & SYN]
+        beyond = len(bits) > len(syns) + sum(b & RST != 0 for b in bits)
+        return any(b & ACK for b in bits) and (beyond or bool(syns and syns[0] & ACK))
+    if key.pair:
+        return key.two in ASKED_FOR[key.ip] and any(p.asks is False for p in packets)
+    if key.protocol == UDP and key.has_ports:
+        ports = (key.low[1], key.high[1])
+        return ports[side] == 53 and ports[1 - side] >= 1024 and sum(p.payload for p in packets) >= 12 * len(packets)
+    return False
 
 
 def size(packet):

@@ -13,7 +13,7 @@ mod player;
 use std::{fs, io};
 
 use command::run;
-pub use flood::{FLOOD_FLOWS_MAX, Flood};
+pub use flood::{FLOOD_FLOWS_MAX, Flood, Place};
 pub use namespace::{Namespace, sweep};
 pub use player::{BATCH_FRAMES, Pace, Played, Player};
 
@@ -84,6 +84,15 @@ impl Lab {
     /// # Errors
     /// No privileges, no tools, or a kernel without what it takes; nothing is left behind.
     pub fn span(mtu: u32) -> Result<Self, LabError> {
+        Self::span_of(mtu, |_| true)
+    }
+
+    /// As [`Self::span`], but only those ports are mirrored that `is_mirrored` names, by their numbers: of what enters by the others
+    /// `tap0` hears nothing.
+    ///
+    /// # Errors
+    /// As [`Self::span`].
+    pub fn span_of(mtu: u32, is_mirrored: impl Fn(usize) -> bool) -> Result<Self, LabError> {
         let mut lab = Self::empty()?;
         let name = lab.site.name().to_owned();
         run("ip", &format!("-n {name} link add bridge0 type bridge stp_state 0 mcast_snooping 0"))?;
@@ -94,7 +103,9 @@ impl Lab {
             run("ip", &format!("-n {name} link add {host} mtu {mtu} type veth peer name {inner} mtu {mtu}"))?;
             run("ip", &format!("-n {name} link set {inner} master bridge0"))?;
             run("tc", &format!("-n {name} qdisc add dev {inner} clsact"))?;
-            mirror(&name, &inner)?;
+            if is_mirrored(port) {
+                mirror(&name, &inner)?;
+            }
             raise(&lab.site, &inner)?;
             raise(&lab.site, &host)?;
             lab.hosts.push(host);

@@ -17,6 +17,9 @@ const NOT_TCP: &str = "not TCP, or the direction has no packets";
 const NO_SYN: &str = "not TCP, or the direction's SYN or SYN/ACK was not seen";
 const NO_RTT: &str = "not TCP, or not both segments were seen, once each";
 
+/// Names in one row that the network chooses, so that every row may have others: addresses, MAC addresses and SYN options of both ends.
+pub const CHOSEN_NAMES: usize = 6;
+
 /// The table.
 pub fn table() -> &'static Table<Flow> {
     static TABLE: LazyLock<Table<Flow>> = LazyLock::new(|| {
@@ -47,6 +50,9 @@ fn record(out: &mut Columns) {
     out.add(Group::ALWAYS, "end_reason", "", reasons, |f: &Flow| Name::Fixed(f.end_reason.name()));
     let found = "How the initiator was found: syn, syn_ack, first_packet, tie.";
     out.add(Group::ALWAYS, "initiator_by", "", found, |f: &Flow| Name::Fixed(f.initiator_by.name()));
+    let sides = "Whether both directions were seen up to the end of the segment: two_sided; one_sided (one was, and it proves that the other \
+                 end spoke, as by acknowledging: the tap missed it); undecided (one was, and proves nothing).";
+    out.add(Group::ALWAYS, "sidedness", "", sides, |f: &Flow| Name::Fixed(f.sidedness.name()));
     let ip = out.group(NOT_IP, |f: &Flow| f.protocol.is_some());
     out.add(ip, "protocol", "", "IP protocol number.", |f: &Flow| f.protocol.unwrap_or_default());
     let ethertype = "Ethertype; 2048 and 34525 for IP.";

@@ -23,8 +23,19 @@ const FLOWS_SHOWN: [&str; 12] = [
 ];
 
 /// Columns shown in a table of coverage.
-const COVERAGE_SHOWN: [&str; 7] =
-    ["minute", "observation_point", "seen_packets", "metered_packets", "resident_packets", "imbalance_packets", "deltas"];
+const COVERAGE_SHOWN: [&str; 11] = [
+    "minute",
+    "observation_point",
+    "scope",
+    "vlan_id",
+    "seen_packets",
+    "metered_packets",
+    "resident_packets",
+    "imbalance_packets",
+    "tcp_two_sided_flows",
+    "tcp_one_sided_flows",
+    "tcp_undecided_flows",
+];
 
 /// Flow rows, newest first.
 ///

@@ -25,7 +25,7 @@ use auscult_ebpf::settings::Settings;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Octets, seed};
+use super::{Octets, in_memory, seed};
 
 /// Changes of one input.
 const CHANGES_MAX: usize = 64;
@@ -134,7 +134,7 @@ struct Lake {
 impl Lake {
     /// The directory is made once: an input only writes its file anew.
     fn with(table: TableName, octets: &[u8]) -> Self {
-        thread_local! { static ROOT: TempDir = TempDir::new().expect("a temporary directory"); }
+        thread_local! { static ROOT: TempDir = in_memory(); }
         let directory = ROOT.with(|root| root.path().join(table.name()));
         let hour = directory.join("lake").join(table.name()).join("site=fuzz/date=2026-01-05/hour=08");
         fs::create_dir_all(&hour).expect("a directory");

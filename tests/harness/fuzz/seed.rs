@@ -8,7 +8,10 @@ use auscult::{
     scene::{Scene, SceneFrame, SceneSize},
 };
 
-use super::lake::{footer, written};
+use super::{
+    books,
+    lake::{footer, written},
+};
 use crate::golden::{self, Case};
 
 /// Name and octets of one input.
@@ -26,6 +29,7 @@ pub fn seeds(target: &str) -> Vec<Seed> {
         "delta_biflow" => delta_biflow(),
         "config_toml" => config_toml(),
         "lake_files" => lake_files(),
+        "books_json" => books_json(),
         _ => Vec::new(),
     }
 }
@@ -186,6 +190,15 @@ fn lake_files() -> Vec<Seed> {
             let page = change(4 + (file.len() - footer) * n / 7, 0, 0xff);
             seeds.push((format!("{}_page{n}", table.name()), [&[how][..], &page].concat()));
         }
+    }
+    seeds
+}
+
+fn books_json() -> Vec<Seed> {
+    let mut seeds: Vec<Seed> = vec![("empty".into(), Vec::new()), ("object".into(), b"{}".to_vec())];
+    for (n, books) in books::written().into_iter().enumerate() {
+        seeds.push((format!("books{n}_cut"), books[..books.len() / 2].to_vec()));
+        seeds.push((format!("books{n}"), books));
     }
     seeds
 }

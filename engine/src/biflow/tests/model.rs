@@ -2,7 +2,7 @@
 
 use auscult_ebpf::{
     meter::size_bin,
-    record::{FORM_ETHERNET, FORM_IPV4, FlowKey},
+    record::{FORM_ETHERNET, FORM_IPV4, FlowKey, ICMP_REPLY},
 };
 
 use super::{
@@ -15,8 +15,12 @@ use super::{
     meter::{Tracker, Verdict},
     scene::{ACK, FIN, Packet, RST, SYN, Scene},
 };
-use crate::flow::{
-    Address, Both, Direction, Endpoint, FirstPacket, Flow, FlowEndReason, InitiatorBy, Intervals, Mac, Side, TcpOpening, TcpSide,
+use crate::{
+    flow::{
+        Address, Both, Direction, Endpoint, FirstPacket, Flow, FlowEndReason, InitiatorBy, Intervals, Mac, Side, TcpOpening,
+        TcpSide,
+    },
+    sidedness::Sidedness,
 };
 
 pub const IDLE: u64 = 6_000_000_000;
@@ -53,7 +57,7 @@ fn flow_rows(key: &FlowKey, packets: &[Packet], end: u64, rows: &mut Vec<Flow>) 
         let start = first.at;
         let twin = before.filter(|(at, _)| *at == start).map_or(0, |(_, twin)| twin + 1);
         before = Some((start, twin));
-        let mut flow = Segments { key: *key, start, twin, initiator: None, segment: 0 };
+        let mut flow = Segments { key: *key, start, twin, initiator: None, segment: 0, seen: [false; 2], proven: false };
         let (mut ended, mut last, mut segment_tick) = ([false; 3], start, tick_of(start));
         let (mut trackers, mut segment) = ([Tracker::default(); 2], Vec::<Seen>::new());
         let mut taken = 0;
@@ -95,6 +99,8 @@ struct Segments {
     twin: u16,
     initiator: Option<(usize, InitiatorBy)>,
     segment: u32,
+    seen: [bool; 2],
+    proven: bool,
 }
 
 fn unix(at: u64) -> i64 {
@@ -125,8 +131,30 @@ impl Segments {
         }
     }
 
+    fn sidedness(&mut self, packets: &[Seen]) -> Sidedness {
+        for d in 0..2 {
+            let of = |wanted: fn(&Packet) -> bool| packets.iter().filter(|(p, _)| p.direction == d && wanted(p)).count();
+            let all = of(|_| true);
+            self.seen[d] |= all > 0;
+            let opening = packets.iter().find(|(p, _)| p.direction == d && p.bits & SYN != 0);
+            let answers = opening.is_some_and(|(p, _)| p.bits & ACK != 0);
+            let speaks = all > of(|p| p.bits & SYN != 0) + of(|p| p.bits & RST != 0);
+            self.proven |= match self.key.protocol {
+                6 => of(|p| p.bits & ACK != 0) > 0 && (answers || speaks),
+                1 => of(|p| p.bits & ICMP_REPLY != 0) > 0,
+                _ => false,
+            };
+        }
+        match (self.seen, self.proven) {
+            ([true, true], _) => Sidedness::TwoSided,
+            (_, true) => Sidedness::OneSided,
+            (_, false) => Sidedness::Undecided,
+        }
+    }
+
     fn row(&mut self, packets: &[Seen], end_reason: FlowEndReason) -> Flow {
         let (initiator, initiator_by) = *self.initiator.get_or_insert(self.initiator(packets));
+        let sidedness = self.sidedness(packets);
         let key = &self.key;
         let segment = self.segment;
         self.segment += 1;
@@ -147,6 +175,7 @@ impl Segments {
             end: unix(packets[packets.len() - 1].0.at),
             end_reason,
             initiator_by,
+            sidedness,
             endpoint: Both([initiator, 1 - initiator].map(|d| endpoint(key, packets, d))),
             protocol: is_ip.then_some(key.protocol),
             ethertype: Some(if !is_ip {

@@ -17,6 +17,7 @@ use crate::flow::{
     Address, Both, Direction, Endpoint, FirstPacket, Flow, FlowBatch, FlowEndReason, InitiatorBy, Intervals, Mac,
     ObservationPoint, Side, TcpOpening, TcpSide, TunnelEnds, Tunnels,
 };
+use crate::sidedness::Sidedness;
 
 /// 2026-03-02T08:00:00Z.
 pub const T: i64 = 1_772_438_400_000_000_000;
@@ -94,6 +95,7 @@ pub fn full() -> Flow {
         end: T + 90 * SECOND + 1,
         end_reason: FlowEndReason::ActiveTimeout,
         initiator_by: InitiatorBy::SynAck,
+        sidedness: Sidedness::OneSided,
         endpoint: Both([
             Endpoint {
                 address: Address::V4(Ipv4Addr::new(10, 0, 0, 5)),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{batch, full, lonely, points, writer};
 use crate::{
-    coverage::CoverageRow,
+    coverage::{CoverageRow, LedgerMinute, Scope},
     flow::{Address, Flow},
     lake::{
         LakeSettings, Query, TableName, coverage_table, dictionary, flow_table,
@@ -14,6 +14,7 @@ use crate::{
         schema::{KEY_SCHEMA_VERSION, KEY_SITE, SCHEMA_VERSION},
     },
     ledger::{Count, Ledger},
+    sidedness::{SideCounts, Sides},
 };
 
 fn through_a_file(flow: Flow) -> JsonRow {
@@ -61,7 +62,7 @@ fn every_flow_column_is_filled_from_its_field() {
     let mut expected = json!({
         "site": "ward-3", "flow_id": 0xfedc_ba98_7654_3210_u64.cast_signed(), "segment": 3,
         "flow_start": "2026-03-02T08:00:00Z", "flow_end": "2026-03-02T08:01:30.000000001Z",
-        "end_reason": "active_timeout", "initiator_by": "syn_ack", "protocol": 6, "ethertype": 0x86dd, "icmp_type": 51, "icmp_code": 52,
+        "end_reason": "active_timeout", "initiator_by": "syn_ack", "sidedness": "one_sided", "protocol": 6, "ethertype": 0x86dd, "icmp_type": 51, "icmp_code": 52,
         "is_fragment": true, "fragment_of": 53, "community_id": "1:AAECAwQFBgcICQoLDA0ODxAREhM=", "parse_stop": "transport_truncated",
         "initiator_address": "10.0.0.5", "initiator_port": 50_001, "initiator_mac": "02:00:00:00:00:0a",
         "responder_address": "2001:db8::7", "responder_port": 104, "responder_mac": "02:00:00:00:00:0b",
@@ -139,14 +140,54 @@ fn coverage_row() -> CoverageRow {
     counters.samples_lost = std::array::from_fn(|class| 80 + class as u64);
     ledger.metered = Count { packets: 90, octets: 91 };
     ledger.resident = Count { packets: 92, octets: 93 };
-    ledger.user_lost = [Count { packets: 94, octets: 95 }, Count { packets: 96, octets: 97 }];
-    CoverageRow {
-        minute: super::T,
-        observation_point: Arc::from("tap0"),
-        ledger,
-        imbalance: (-98, 99),
-        nic_dropped: Some(100),
-        tx_packets: None,
+    ledger.user_lost = [(94, 95), (96, 97), (98, 99)].map(|(packets, octets)| Count { packets, octets });
+    let kept = LedgerMinute { ledger, imbalance: (-98, 99), nic_dropped: Some(100), tx_packets: None };
+    CoverageRow { minute: super::T, observation_point: Arc::from("tap0"), scope: Scope::Port, ledger: Some(kept), sides: None }
+}
+
+/// Columns of sidedness, from `first` on.
+fn expected_sides(first: u64) -> JsonRow {
+    let names = ["tcp", "other"].into_iter().flat_map(|transport| {
+        ["two_sided", "one_sided", "undecided"]
+            .into_iter()
+            .flat_map(move |kind| ["flows", "packets"].map(|what| format!("{transport}_{kind}_{what}")))
+    });
+    names.zip(first..).map(|(name, value)| (name, json!(value))).collect()
+}
+
+#[test]
+fn rows_of_sidedness_have_no_ledger() {
+    let sides = |first: u64| Sides {
+        two_sided_flows: first,
+        two_sided_packets: first + 1,
+        one_sided_flows: first + 2,
+        one_sided_packets: first + 3,
+        undecided_flows: first + 4,
+        undecided_packets: first + 5,
+    };
+    let counts = SideCounts { tcp: sides(100), other: sides(106) };
+    let scopes = [Scope::Port, Scope::Vlan(None), Scope::Vlan(Some(4094))];
+    let written: Vec<_> =
+        scopes.iter().map(|scope| CoverageRow::of_sides(super::T + 1, Arc::from("tap0"), *scope, counts)).collect();
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path(), &LakeSettings::default());
+    writer.coverage(&written).unwrap();
+    let (totals, outcome) = writer.close();
+    outcome.unwrap();
+    assert_eq!(totals.coverage_rows, 3);
+    let rows = rows(directory.path(), &Query::all(TableName::Coverage)).unwrap();
+    let mut seen: Vec<_> = rows.iter().map(|row| (row["scope"].clone(), row["vlan_id"].clone())).collect();
+    seen.sort_by_key(|pair| format!("{pair:?}"));
+    assert_eq!(seen, [(json!("port"), json!(null)), (json!("vlan"), json!(null)), (json!("vlan"), json!(4094))]);
+    let expected = expected_sides(100);
+    for (name, value) in rows.iter().flatten() {
+        match name.as_str() {
+            "site" => assert_eq!(value, "ward-3"),
+            "minute" => assert_eq!(value, "2026-03-02T08:00:00Z"),
+            "observation_point" => assert_eq!(value, "tap0"),
+            "scope" | "vlan_id" => {}
+            name => assert_eq!(value, expected.get(name).unwrap_or(&Value::Null), "{name}"),
+        }
     }
 }
 
@@ -160,13 +201,14 @@ fn every_coverage_column_is_filled_from_its_field() {
     assert_eq!(totals.coverage_rows, 1);
     let rows = rows(directory.path(), &Query::all(TableName::Coverage)).unwrap();
     let mut expected = json!({
-        "site": "ward-3", "minute": "2026-03-02T08:00:00Z", "observation_point": "tap0",
+        "site": "ward-3", "minute": "2026-03-02T08:00:00Z", "observation_point": "tap0", "scope": "port", "vlan_id": null,
         "seen_packets": 1, "seen_octets": 2, "duplicate_packets": 3, "duplicate_octets": 4,
         "discarded_frame_too_short_packets": 10, "discarded_link_type_packets": 11, "discarded_not_ip_packets": 12,
         "discarded_frame_too_short_octets": 20, "discarded_link_type_octets": 21, "discarded_not_ip_octets": 22,
         "lost_ring_full_packets": 30, "lost_no_ring_packets": 31, "lost_ring_full_octets": 40, "lost_no_ring_octets": 41,
         "lost_no_slot_packets": 32, "lost_no_slot_octets": 42,
         "lost_bad_record_packets": 94, "lost_bad_record_octets": 95, "lost_write_packets": 96, "lost_write_octets": 97,
+        "lost_crash_packets": 98, "lost_crash_octets": 99,
         "metered_packets": 90, "metered_octets": 91, "resident_packets": 92, "resident_octets": 93,
         "imbalance_packets": -98, "imbalance_octets": 99, "deltas": 50, "super_frames": 51, "truncated_frames": 52,
         "recognised_duplicate_packets": 53, "recognised_duplicate_octets": 54, "tunnelled_packets": 55,
@@ -179,6 +221,7 @@ fn every_coverage_column_is_filled_from_its_field() {
             expected[format!("{what}_{class}")] = json!(base + number);
         }
     }
+    expected.as_object_mut().unwrap().extend(expected_sides(0).into_iter().map(|(name, _)| (name, Value::Null)));
     assert_eq!(expected.as_object().unwrap().len(), coverage_table::table().columns.len() + 1);
     check(&rows[0], expected);
 }
