@@ -7,6 +7,7 @@ pub mod copies;
 pub mod fuzz;
 pub mod golden;
 pub mod kernel;
+pub mod lossy;
 pub mod meter;
 pub mod nesting;
 pub mod packet;
