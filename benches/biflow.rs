@@ -148,7 +148,7 @@ fn row_cost() -> f64 {
             let start = Instant::now();
             let epoch = table.mark(RingMark { ring: 0, at: START + nth * TICK, utc_offset: 5 });
             spent += start.elapsed().as_nanos();
-            rows += epoch.map_or(0, |epoch| epoch.rows.len());
+            rows += epoch.into_iter().chain(std::iter::from_fn(|| table.more())).map(|epoch| epoch.rows.len()).sum::<usize>();
         }
         assert_eq!(rows, FLOWS as usize, "every flow is written");
         rounds.push(spent as f64 / f64::from(FLOWS));

@@ -252,13 +252,14 @@ fn biflows(from: &Receiver<Message>, empty: &Sender<Vec<Delta>>, epochs: &Sender
     });
     let mut count = 0;
     for message in from {
-        let epoch = table.message(&message);
+        let mut epoch = table.message(&message);
         if let Message::Deltas { deltas, .. } = message {
             count += deltas.len() as u64;
             let _ = empty.try_send(deltas);
         }
-        if let Some(epoch) = epoch {
-            let _ = epochs.send(epoch);
+        while let Some(part) = epoch {
+            let _ = epochs.send(part);
+            epoch = table.more();
         }
     }
     (count, cpu_seconds())

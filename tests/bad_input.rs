@@ -23,17 +23,6 @@ const NOBODY: u32 = 65_534;
 /// Frames of the captures below.
 const FRAMES: usize = 5;
 
-/// The program, or `None` after it was said why not.
-fn program() -> Option<PathBuf> {
-    let named = std::env::var_os("AUSCULT_BIN").map(PathBuf::from);
-    let beside = || Some(std::env::current_exe().ok()?.parent()?.parent()?.join("auscult"));
-    let program = named.or_else(beside).filter(|program| program.is_file());
-    if program.is_none() {
-        harness::skip("the program is not built (`cargo build -p auscult`, or set AUSCULT_BIN)");
-    }
-    program
-}
-
 /// A folder of files to read and a place for lakes.
 struct Bench {
     program: PathBuf,
@@ -52,7 +41,7 @@ struct Ran {
 
 impl Bench {
     fn new() -> Option<Self> {
-        let program = program()?;
+        let program = harness::engine::program()?;
         let folder = tempfile::tempdir().expect("a temporary folder");
         // For those who are nobody.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("own folder");

@@ -60,7 +60,14 @@ pub const SAMPLE_SMALL: usize = 128;
 pub const SAMPLE_MEDIUM: usize = 512;
 /// See [`SAMPLE_SMALL`]. One full Ethernet payload.
 pub const SAMPLE_LARGE: usize = 1504;
+/// Samples of classes that a flood can have in any number find room in a ring that is used up to one part in this many and no
+/// further, so that they go before any delta does.
+pub const BULK_SAMPLES_PART: u32 = 2;
+/// Deltas leave one part of the ring in this many to Marks and to samples of the other classes, which tell what devices are and whose
+/// shares are small.
+pub const RING_RESERVE_PART: u32 = 8;
 
+const _: () = assert!(BULK_SAMPLES_PART < RING_RESERVE_PART);
 const _: () = assert!(TICK_SHIFT < 32, "times inside a delta are 32-bit nanoseconds");
 const _: () = assert!(SETS_DEFAULT.is_power_of_two() && SETS_MAX.is_power_of_two());
 const _: () = assert!(SETS_DEFAULT <= SETS_MAX);

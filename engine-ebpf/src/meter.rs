@@ -63,6 +63,11 @@ pub trait Sink {
     /// The place where it was lost.
     fn delta(&mut self, delta: &Delta) -> Result<(), Lost>;
 
+    /// Whether samples of classes that a flood can have any number of may still be handed over.
+    fn has_bulk_room(&self) -> bool {
+        true
+    }
+
     /// Hands a sample over: `head`, then `head.length` octets of the frame from `offset`, in a record with room for `N`.
     ///
     /// # Errors

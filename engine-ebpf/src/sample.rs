@@ -1,12 +1,14 @@
 //! Sampler: which payload is worth carrying to userspace, and how much of it.
 //!
-//! A flow has a class by its first packet and a budget per direction; each class has a share of octets per tick and CPU that no
-//! other class can use up. TCP gives nothing before an observed SYN, so what is sampled is the start of a conversation.
+//! A flow has a class by its first packet and a budget per direction; each class has a share of the ring's octets per tick and CPU that
+//! no other class can use up. TCP gives nothing before an observed SYN, so what is sampled is the start of a conversation; on clinical
+//! ports, an association or a message that begins a run will do, because a flood evicts slots that have seen the SYN.
 
 use crate::{
     frame::Frame,
+    limit::{SAMPLE_LARGE, SAMPLE_MEDIUM, SAMPLE_SMALL},
     parse::Packet,
-    record::{FORM_ETHERNET, FORM_FRAGMENT, FORM_PORTLESS},
+    record::{FORM_ETHERNET, FORM_FRAGMENT, FORM_PORTLESS, Sample},
 };
 
 /// What a conversation's leading payload may tell.
@@ -39,6 +41,12 @@ impl Class {
     /// Counter cells in [`crate::record::Counters`].
     pub const CELLS: usize = 8;
 
+    /// Whether the class of this number takes what no other does, so that a flood can have any number of its samples.
+    #[inline(always)]
+    pub const fn is_bulk(number: usize) -> bool {
+        number >= Self::Stream as usize
+    }
+
     /// The class's name in metrics, summaries and the lake.
     pub const fn name(self) -> &'static str {
         match self {
@@ -54,7 +62,7 @@ impl Class {
     }
 }
 
-/// Octets of samples per tick and CPU, by class: what a flood of one class cannot take from the others.
+/// Octets of the ring for samples per tick and CPU, by class: what a flood of one class cannot take from the others.
 pub const SHARES_DEFAULT: [u32; Class::CELLS] = [0, 64 << 10, 128 << 10, 256 << 10, 256 << 10, 1 << 20, 1 << 20, 256 << 10];
 
 /// Octets that one run of a flow may give per direction, by class.
@@ -66,7 +74,7 @@ const BUDGETS: [u16; Class::CELLS] = [0, 1504, 3008, 1024, 3008, 8192, 4096, 512
 pub struct Shares {
     /// The tick.
     pub tick: u64,
-    /// Octets left, by [`Class`].
+    /// Octets of the ring left, by [`Class`].
     pub left: [u32; Class::CELLS],
 }
 
@@ -76,6 +84,21 @@ impl Class {
     pub const fn budget(self) -> u16 {
         BUDGETS[self as usize]
     }
+}
+
+/// Octets of the ring that a sample of `octets` octets takes: a share counts them, or a flood of samples of one octet each would take
+/// many times its class's share. Without branches, each of which the verifier would follow through all that comes after.
+#[inline(always)]
+pub const fn ring_octets(octets: u32) -> u32 {
+    const HEADER: u32 = 8;
+    const SIZES: [u32; 3] = [
+        size_of::<Sample<SAMPLE_SMALL>>() as u32,
+        size_of::<Sample<SAMPLE_MEDIUM>>() as u32,
+        size_of::<Sample<SAMPLE_LARGE>>() as u32,
+    ];
+    let beyond_small = (SAMPLE_SMALL as u32).wrapping_sub(octets) >> 31;
+    let beyond_medium = (SAMPLE_MEDIUM as u32).wrapping_sub(octets) >> 31;
+    HEADER + SIZES[0] + beyond_small * (SIZES[1] - SIZES[0]) + beyond_medium * (SIZES[2] - SIZES[1])
 }
 
 /// Class of a flow by its first packet. Ports only choose the share; they say nothing about what a device is.
@@ -127,6 +150,9 @@ const fn udp_class(port: u16) -> Class {
 
 /// Octets that a direction may still give once its leading payload is DICOM's A-ASSOCIATE or MLLP's start block.
 pub const CLINICAL_BUDGET: u16 = BUDGETS[Class::Clinical as usize];
+
+/// What a direction may give of which nothing but a beginning counts: [`opens_clinical`] decides at its first payload.
+pub const UNOPENED: u16 = u16::MAX;
 
 /// The leading octets of a TCP payload are a DICOM A-ASSOCIATE-RQ or -AC (PS3.8 §9.3.2: type 1 or 2, protocol version 1) or an
 /// HL7 message in MLLP framing (0x0b, `MSH`).

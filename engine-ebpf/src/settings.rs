@@ -32,13 +32,17 @@ pub struct Settings {
     pub super_frame_octets: u32,
     /// A packet that comes again within this time is a copy, in units of 2^[`crate::limit::COPY_UNIT_SHIFT`] ns; zero: none is looked for.
     pub copy_units: u32,
+    /// Octets of each CPU's ring. The loader sets it.
+    pub ring_octets: u32,
+    /// Reserved, zero.
+    pub reserved: u32,
     /// Octets of samples per tick and CPU, by [`Class`].
     pub sample_shares: [u32; Class::CELLS],
 }
 
 // SAFETY: repr(C), integers only; the size is asserted below to leave no padding.
 unsafe impl Plain for Settings {}
-const _: () = assert!(size_of::<Settings>() == 5 * 8 + 6 * 4 + 4 * Class::CELLS);
+const _: () = assert!(size_of::<Settings>() == 5 * 8 + 8 * 4 + 4 * Class::CELLS);
 
 impl Settings {
     /// Settings that every part can run with: exact clock, samples on, copies counted, default sets, fixed hash keys (tests and benches; the engine
@@ -58,6 +62,8 @@ impl Settings {
             disposition: 2,
             super_frame_octets: 0,
             copy_units: 23,
+            ring_octets: 0,
+            reserved: 0,
             sample_shares: crate::sample::SHARES_DEFAULT,
         }
     }

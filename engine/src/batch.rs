@@ -30,6 +30,9 @@ pub enum Message {
     TunnelPath(Box<TunnelPath>),
     /// A Mark; every shard gets every Mark. Rows that its watermark completes are written as one epoch.
     Mark(RingMark),
+    /// As many deltas were sent without a Mark as may finish [`EPOCH_ROWS`](crate::limit::EPOCH_ROWS) rows; every shard gets every
+    /// one. The rows of a single ring that are finished by now are an epoch of their own.
+    Span,
     /// The capture's clock stepped back: all flows are closed (`forced_end`) and time starts anew.
     ClockStep,
     /// The ring ends; when all have, all flows are closed (`forced_end`) and the last epoch is written.

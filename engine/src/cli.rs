@@ -297,5 +297,6 @@ fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), CliError> {
         };
         writeln!(out, "  {:<34} {value:<20} {origin}", setting.key.name)?;
     }
+    writeln!(out, "{}", pipeline::memory_of_run(&loaded.config)?)?;
     Ok(())
 }

@@ -85,24 +85,36 @@ impl CoverageRow {
     pub const fn of_sides(minute: UnixNanos, observation_point: Arc<str>, scope: Scope, sides: SideCounts) -> Self {
         Self { minute: minute_of(minute), observation_point, scope, ledger: None, sides: Some(sides) }
     }
+
+    /// Adds what this row says to a ledger of the rows before it: what has been told of the point so far. Its residents are those
+    /// that make its imbalance the one that was told.
+    pub fn tell(&self, told: &mut Ledger) {
+        let residents = |seen: Count, rest: Count, imbalance: (i64, i64)| Count {
+            packets: seen.packets.saturating_sub(rest.packets).saturating_add_signed(imbalance.0.saturating_neg()),
+            octets: seen.octets.saturating_sub(rest.octets).saturating_add_signed(imbalance.1.saturating_neg()),
+        };
+        let Some(kept) = &self.ledger else { return };
+        let before = told.imbalance();
+        told.add(&Ledger { resident: Count::default(), ..kept.ledger });
+        let imbalance = (before.0.saturating_add(kept.imbalance.0), before.1.saturating_add(kept.imbalance.1));
+        told.resident = Count::default();
+        told.resident = residents(told.handed_over(), told.metered, imbalance);
+    }
 }
 
 /// What was added from `before` to `after`; the residents of `after`.
 fn increment(before: &Ledger, after: &Ledger) -> Ledger {
     let mut user_lost = [Count::default(); UserLost::ALL.len()];
     for (place, gained) in user_lost.iter_mut().enumerate() {
-        *gained = less(after.user_lost[place], before.user_lost[place]);
+        *gained = after.user_lost[place].less(before.user_lost[place]);
     }
     Ledger {
         counters: counters_less(&after.counters, &before.counters),
-        metered: less(after.metered, before.metered),
+        metered: after.metered.less(before.metered),
+        earlier: Count::default(),
         resident: after.resident,
         user_lost,
     }
-}
-
-fn less(after: Count, before: Count) -> Count {
-    Count { packets: after.packets.saturating_sub(before.packets), octets: after.octets.saturating_sub(before.octets) }
 }
 
 fn cells_less<const N: usize>(after: [u64; N], before: [u64; N]) -> [u64; N] {
@@ -157,5 +169,31 @@ mod tests {
         assert_eq!(row.ledger.resident.packets, 4);
         assert_eq!(row.ledger.counters.lost_packets[0], 2);
         assert_eq!(row.imbalance, (1, 0), "25 seen, 18 + 2 + 4 accounted for");
+    }
+
+    #[test]
+    fn rows_add_up_to_the_ledger_that_the_next_one_begins_with() {
+        let mut first = Ledger::default();
+        first.counters.seen_packets = 10;
+        first.metered.packets = 7;
+        first.resident.packets = 3;
+        let mut second = first;
+        second.counters.seen_packets = 25;
+        second.counters.lost_packets[0] = 2;
+        second.metered.packets = 18;
+        second.resident.packets = 4;
+        let mut told = Ledger::default();
+        let rows = [
+            CoverageRow::between(0, "tap0".into(), &Ledger::default(), &first),
+            CoverageRow::between(MINUTE_NANOS, "tap0".into(), &first, &second),
+        ];
+        rows.iter().for_each(|row| row.tell(&mut told));
+        assert_eq!(told, second, "also the packet that is out of balance");
+        let mut told = Ledger::default();
+        rows[1].tell(&mut told);
+        assert_eq!(told.imbalance(), (1, 0), "a row before it was lost");
+        let gap = CoverageRow::between(2 * MINUTE_NANOS, "tap0".into(), &told, &second);
+        let gap = gap.ledger.expect("a row of the ledger");
+        assert_eq!((gap.ledger.counters.seen_packets, gap.imbalance), (10, (0, 0)), "the next row makes up for it");
     }
 }

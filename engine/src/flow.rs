@@ -347,13 +347,18 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// What rows of one epoch are ordered by, whichever shard they come from.
+    pub const fn sort_key(&self) -> (UnixNanos, u64, u32) {
+        (self.end, self.flow_id, self.segment)
+    }
+
     /// The flow is TCP, and its header could be read.
     pub fn is_tcp(&self) -> bool {
         self.side.0.iter().any(|side| side.tcp.is_some())
     }
 }
 
-/// Rows of one epoch, and the watermark they are complete up to.
+/// Rows of one epoch or of a part of it, and the watermark the epoch is complete up to.
 #[derive(Clone, Debug, Default)]
 pub struct FlowBatch {
     rows: Vec<Flow>,
@@ -364,10 +369,10 @@ pub struct FlowBatch {
 impl FlowBatch {
     /// Rows in any order; they stay where they are, for they are large.
     pub fn new(rows: Vec<Flow>, watermark: UnixNanos) -> Self {
-        let key = |(place, row): (u32, &Flow)| (row.end, row.flow_id, row.segment, place);
+        let key = |(place, row): (u32, &Flow)| (row.sort_key(), place);
         let mut keys: Vec<_> = (0..).zip(&rows).map(key).collect();
         keys.sort_unstable();
-        let order = keys.into_iter().map(|(.., place)| place).collect();
+        let order = keys.into_iter().map(|(_, place)| place).collect();
         Self { rows, order, watermark }
     }
 
@@ -386,7 +391,7 @@ impl FlowBatch {
         self.rows.is_empty()
     }
 
-    /// No later batch carries a flow that ended by idle timeout before this, less the longest timeout.
+    /// No batch of a later watermark carries a flow that ended by idle timeout before this, less the longest timeout.
     pub fn watermark(&self) -> UnixNanos {
         self.watermark
     }

@@ -8,10 +8,12 @@ use auscult_ebpf::{
     record::{Counters, Mark},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::batch::RingMark;
 
 /// Packets and frame octets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
     /// Packets.
     pub packets: u64,
@@ -25,6 +27,12 @@ impl Count {
         self.packets += other.packets;
         self.octets += other.octets;
     }
+
+    /// What is left without another count; nothing, where that is more.
+    #[must_use]
+    pub fn less(self, other: Self) -> Self {
+        Self { packets: self.packets.saturating_sub(other.packets), octets: self.octets.saturating_sub(other.octets) }
+    }
 }
 
 /// State of the ledger of one ring at one Mark, or summed over rings.
@@ -32,8 +40,11 @@ impl Count {
 pub struct Ledger {
     /// The meter's counters.
     pub counters: Counters,
-    /// Recounted from deltas.
+    /// Recounted from deltas, and `earlier`.
     pub metered: Count,
+    /// The part of `metered` that engines before this one took out of the ring: what the meter has handed over and this engine did
+    /// not receive. What of it is in no row is lost by their end ([`crate::account::settle`]).
+    pub earlier: Count,
     /// Summed from slots.
     pub resident: Count,
     /// Lost in userspace, by place, after the deltas were counted as metered: see [`UserLost`].
@@ -48,16 +59,19 @@ pub enum UserLost {
     BadRecord = 0,
     /// Rows that could not be written to disk.
     Write = 1,
+    /// What an engine that was killed (or its machine) held in memory.
+    Crash = 2,
 }
 
 impl UserLost {
     /// All places.
-    pub const ALL: [Self; 2] = [Self::BadRecord, Self::Write];
+    pub const ALL: [Self; 3] = [Self::BadRecord, Self::Write, Self::Crash];
     /// Name in metrics, summaries and the lake.
     pub const fn name(self) -> &'static str {
         match self {
             Self::BadRecord => "bad_record",
             Self::Write => "write",
+            Self::Crash => "crash",
         }
     }
 }
@@ -68,6 +82,7 @@ impl Ledger {
         Self {
             counters: mark.counters,
             metered,
+            earlier: Count::default(),
             resident: Count { packets: mark.resident_packets, octets: mark.resident_octets },
             user_lost: Default::default(),
         }
@@ -86,6 +101,12 @@ impl Ledger {
     /// Packets lost in the kernel, over all places.
     pub fn lost(&self) -> Count {
         Count { packets: self.counters.lost_packets.iter().sum(), octets: self.counters.lost_octets.iter().sum() }
+    }
+
+    /// What has left the cache for the ring: seen, but neither resident nor in one of the meter's other buckets.
+    pub fn handed_over(&self) -> Count {
+        let duplicate = Count { packets: self.counters.duplicate_packets, octets: self.counters.duplicate_octets };
+        [duplicate, self.discarded(), self.lost(), self.resident].into_iter().fold(self.seen(), Count::less)
     }
 
     /// Refused frames by reason.
@@ -133,6 +154,7 @@ impl Ledger {
     pub fn add(&mut self, other: &Self) {
         add_counters(&mut self.counters, &other.counters);
         self.metered.add(other.metered);
+        self.earlier.add(other.earlier);
         self.resident.add(other.resident);
         for (sum, part) in self.user_lost.iter_mut().zip(other.user_lost) {
             sum.add(part);

@@ -1,5 +1,6 @@
 #![doc = include_str!("../ARCHITECTURE.md")]
 
+pub mod account;
 pub mod batch;
 pub mod biflow;
 pub mod capture;

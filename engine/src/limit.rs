@@ -44,11 +44,29 @@ pub const INPUT_ERRORS_KEPT: usize = 20;
 pub const BATCH_DELTAS: usize = 512;
 /// Batches that wait for a shard (about 13 MiB).
 pub const BATCHES_MAX: usize = 64;
-/// Epochs and coverage rows that wait for the lake.
+/// Rows of one epoch, or of one part of it (about 3 MiB): large enough that a hand-over costs nothing per row. Capture says so to all
+/// shards after as many deltas without a Mark, because a delta finishes one row at most.
+pub const EPOCH_ROWS: usize = 4096;
+/// Epochs of one shard that wait for the lake.
 pub const EPOCHS_MAX: usize = 64;
+/// Rows in them (about 24 MiB): most epochs are far shorter than [`EPOCH_ROWS`].
+pub const ROWS_WAITING_MAX: usize = 8 * EPOCH_ROWS;
+/// Coverage rows that wait for the lake: one per observation point and minute.
+pub const COVERAGE_MAX: usize = 64;
 /// Ledgers that wait for the books.
 pub const LEDGERS_MAX: usize = 256;
 
+/// What a packet waits in memory besides the flow's timeouts and the file's: its own tick, the ticks by which a table trails and the
+/// granularity of timers (four ticks, 2.2 s), two Marks (1.8 s at most), and the writing of a file.
+pub const FLUSH_SLACK_SECS: u64 = 5;
+
 const _: () = assert!(INTERFACES_MAX * (4096 + 1) <= SIDED_SCOPES_MAX, "a VLAN identifier has 12 bits");
 const _: () = assert!(ONE_SIDED_SCOPES_NAMED <= SIDED_SCOPES_LISTED);
+
+/// Memory of the process besides what grows with its work: code, libraries, stacks, metrics, parts of the allocator.
+pub const PROCESS_BYTES: u64 = 32 << 20;
+/// The allocator holds at most one part in this many more than it was asked for (measured by the overload suite).
+pub const ALLOCATOR_SLACK_PART: u64 = 8;
+
+const _: () = assert!(BATCH_DELTAS < EPOCH_ROWS && EPOCH_ROWS <= ROWS_WAITING_MAX);
 const _: () = assert!(LISTING_ROWS_DEFAULT <= LISTING_ROWS_MAX);

@@ -6,7 +6,9 @@
 mod books;
 mod listing;
 mod live;
+mod memory;
 mod offline;
+mod resume;
 mod shard;
 mod sides;
 mod store;
@@ -14,7 +16,8 @@ mod types;
 
 pub use self::{
     listing::{coverage, dictionary, flows},
-    live::{demo, run, run_inside},
+    live::{demo, run, run_by_clock, run_inside},
+    memory::{memory_of_replay, memory_of_run},
     offline::replay,
     types::{Column, DemoRequest, Listing, Outcome, PipelineError, ReplayRequest, Selection},
 };
@@ -29,11 +32,12 @@ use auscult_ebpf::{
     limit::{COPY_UNIT_SHIFT, COPY_UNITS_MAX},
     settings::{FLAG_CLOCK_PER_POLL, FLAG_COPIES_METERED, FLAG_SAMPLES, FLAG_VLAN_IN_KEY, Settings},
 };
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::bounded;
 
 use self::{
     books::{Books, Closed, PointCounters},
-    store::{Store, Stored, ToStore},
+    resume::{Inheritance, Resumed},
+    store::{RowsWaiting, Store, Stored},
 };
 use crate::{
     biflow::{BiflowSettings, Table},
@@ -42,11 +46,11 @@ use crate::{
     flow::ObservationPoint,
     lake::{LakeSettings, Writer},
     ledger::{Count, Ledger, UserLost},
-    limit::{BATCH_DELTAS, BATCHES_MAX, EPOCHS_MAX, LEDGERS_MAX},
+    limit::{BATCH_DELTAS, BATCHES_MAX, COVERAGE_MAX, EPOCHS_MAX, LEDGERS_MAX},
     progress::Progress,
     serve::health::{Condition, Health},
-    summary::{Sided, Summary, Totals},
-    telemetry::{Telemetry, peak_memory_bytes},
+    summary::{MemoryBound, Summary, Totals},
+    telemetry::{Telemetry, metric::Metric, peak_memory_bytes},
     time,
 };
 
@@ -69,55 +73,74 @@ struct Stages {
     shards: Vec<JoinHandle<()>>,
     books: JoinHandle<Closed>,
     store: JoinHandle<Stored>,
+    /// Of a live engine.
+    resumed: Option<Resumed>,
+    memory: MemoryBound,
     began: u64,
 }
 
+/// Where the frames come from.
+struct Intake<'a> {
+    source: &'a str,
+    rings: u16,
+    /// For each observation point.
+    rings_per_point: u16,
+    /// From taps, whose books are kept.
+    live: bool,
+}
+
 impl Stages {
-    /// Starts everything behind `rings` rings of capture, `rings_per_point` for each observation point.
+    /// Starts everything behind capture.
     fn start(
         config: &Config,
         data: &Path,
-        source: &str,
-        rings: u16,
-        rings_per_point: u16,
+        intake: &Intake<'_>,
+        memory: MemoryBound,
         watched: &Watched,
     ) -> Result<Self, PipelineError> {
+        tracing::info!("{memory}");
+        if let Some(telemetry) = &watched.telemetry {
+            telemetry.set(Metric::ProcessMemoryBound, &[], i64::try_from(memory.resident_bytes).unwrap_or(i64::MAX));
+        }
         let began = time::monotonic();
-        let settings = LakeSettings {
-            rotate_rows: config.lake.rotate_rows,
-            rotate_secs: config.lake.rotate_after.as_secs().try_into().unwrap_or(u32::MAX),
-            zstd_level: config.lake.zstd_level,
-            ..LakeSettings::default()
-        };
-        let writer = Writer::open(data, &config.site, &settings, source).map_err(PipelineError::stage)?;
+        let settings = lake_settings(config);
+        let &Intake { source, rings, rings_per_point, live } = intake;
+        let mut writer = Writer::open(data, &config.site, &settings, source).map_err(PipelineError::stage)?;
+        let recovered = writer.recovered();
+        if recovered.removed > 0 {
+            tracing::info!("{} unfinished files of an earlier engine are removed", recovered.removed);
+        }
+        let resumed = if live { Some(Resumed::open(config, &mut writer)?) } else { None };
+        let inheritance = resumed.as_ref().map_or_else(Inheritance::default, Resumed::inheritance);
         watched.health.holds(Condition::Lake);
 
-        let (to_store, from_shards) = bounded::<ToStore>(EPOCHS_MAX);
+        let (coverage, from_books) = bounded(COVERAGE_MAX);
         let (to_books, from_capture) = bounded(LEDGERS_MAX);
         let (give_back, recycled) = bounded(BATCHES_MAX);
-        let mut inlets = Vec::new();
-        let mut shards = Vec::new();
+        let (mut inlets, mut shards, mut from_shards) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..config.biflow.shards {
             let (inlet, deltas) = bounded(BATCHES_MAX);
             inlets.push(inlet);
             let table = Table::new(biflow_settings(config, rings));
-            let shard = shard::Shard { number, table, from: deltas, give_back: give_back.clone(), to: to_store.clone() };
+            let (to, epochs) = bounded(EPOCHS_MAX);
+            from_shards.push(epochs);
+            let (give_back, rows) = (give_back.clone(), RowsWaiting::default());
+            let shard = shard::Shard { number, table, from: deltas, give_back, to, rows };
             let watched = watched.clone();
             shards.push(spawn(format!("biflow-{number}"), move || shard.run(&watched))?);
         }
-        let books = Books::new(rings, rings_per_point, watched.clone(), to_store.clone());
+        let books = Books::new(rings, rings_per_point, inheritance, watched.clone(), coverage);
         let books = spawn("books".to_owned(), move || books.run(&from_capture))?;
-        drop::<Sender<ToStore>>(to_store);
         let idle_nanos = i64::try_from(config.biflow.idle_timeout.as_nanos()).unwrap_or(i64::MAX);
         let store = Store::new(writer, config.biflow.shards, idle_nanos, watched.clone());
-        let store = spawn("store".to_owned(), move || store.run(&from_shards))?;
+        let store = spawn("store".to_owned(), move || store.run(from_shards, from_books))?;
         let outlets = Outlets { shards: inlets, ledger: to_books, recycled, batch_deltas: BATCH_DELTAS };
-        Ok(Self { outlets, shards, books, store, began })
+        Ok(Self { outlets, shards, books, store, resumed, memory, began })
     }
 
-    /// Lets every stage end, in data order, and adds up what was done. `ledger` is capture's own last state.
+    /// Lets every stage end, in data order, and adds up what was done. `ledger` is capture's own last state; the books of taps know more.
     fn finish(self, ledger: Option<Ledger>, watched: &Watched) -> Finished {
-        let Self { outlets, shards, books, store, began } = self;
+        let Self { outlets, shards, books, store, resumed, memory, began } = self;
         drop(outlets);
         let mut dead = Vec::new();
         for (number, shard) in shards.into_iter().enumerate() {
@@ -133,43 +156,55 @@ impl Stages {
             dead.push("store".to_owned());
             Stored::default()
         });
-        let mut ledger = ledger.unwrap_or(closed.ledger);
-        ledger.user_lost[UserLost::Write as usize].add(stored.lost);
+        let mut ledger = ledger.unwrap_or_else(|| closed.ledger());
+        if resumed.is_none() {
+            ledger.user_lost[UserLost::Write as usize].add(stored.lost);
+        }
         if let Some(telemetry) = &watched.telemetry {
             telemetry.record_ledger(&ledger);
         }
-        let nanos = time::monotonic().saturating_sub(began);
+        let totals = Totals {
+            flows_by_end_reason: stored.by_reason,
+            sided: stored.sided,
+            marks: closed.marks,
+            unbalanced_marks: closed.unbalanced,
+            hurried_deltas: stored.hurried,
+            files_written: stored.totals.files,
+            bytes_written: stored.totals.bytes,
+            elapsed_seconds: time::monotonic().saturating_sub(began) as f64 / 1e9,
+            peak_memory_bytes: peak_memory_bytes(),
+            memory_bound: memory,
+            ..Totals::default()
+        };
         let error = stored.error.or_else(|| dead.first().map(|name| PipelineError::Died(name.clone())));
-        let Stored { totals, by_reason, sided, .. } = stored;
-        Finished { ledger, stored: totals, by_reason, sided, seconds: nanos as f64 / 1e9, error }
+        // Of dead threads nobody knows what they held: the next engine finds it out.
+        let unclosed = resumed.filter(|_| dead.is_empty()).and_then(Resumed::finish);
+        let error = error.or(unclosed);
+        Finished { ledger, totals, error }
     }
 }
 
 /// What came of the stages.
 struct Finished {
     ledger: Ledger,
-    stored: crate::lake::Totals,
-    by_reason: [u64; crate::flow::FlowEndReason::ALL.len()],
-    sided: Sided,
-    seconds: f64,
+    totals: Totals,
     error: Option<PipelineError>,
 }
 
 impl Finished {
     /// The summary; `input_errors` are those of capture.
     fn summary(&self, site: &str, input_errors: Vec<crate::summary::InputError>) -> Summary {
-        let totals = Totals {
-            site: site.to_owned(),
-            flows_by_end_reason: self.by_reason,
-            sided: self.sided.clone(),
-            files_written: self.stored.files,
-            bytes_written: self.stored.bytes,
-            elapsed_seconds: self.seconds,
-            peak_memory_bytes: peak_memory_bytes(),
-            input_errors,
-            ..Totals::default()
-        };
+        let totals = Totals { site: site.to_owned(), input_errors, ..self.totals.clone() };
         Summary::new(&self.ledger, totals)
+    }
+}
+
+fn lake_settings(config: &Config) -> LakeSettings {
+    LakeSettings {
+        rotate_rows: config.lake.rotate_rows,
+        rotate_secs: config.lake.rotate_after.as_secs().try_into().unwrap_or(u32::MAX),
+        zstd_level: config.lake.zstd_level,
+        ..LakeSettings::default()
     }
 }
 

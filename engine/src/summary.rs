@@ -73,6 +73,12 @@ pub struct Totals {
     pub flows_by_end_reason: [u64; FlowEndReason::ALL.len()],
     /// Flows by sidedness.
     pub sided: Sided,
+    /// Marks at which ledgers were closed.
+    pub marks: u64,
+    /// Those at which one did not close.
+    pub unbalanced_marks: u64,
+    /// Deltas merged before those of all rings were there.
+    pub hurried_deltas: u64,
     /// Devices known at the end.
     pub devices: u64,
     /// Alerts raised.
@@ -87,8 +93,20 @@ pub struct Totals {
     pub elapsed_seconds: f64,
     /// Largest resident memory.
     pub peak_memory_bytes: Option<u64>,
+    /// Most memory by configuration.
+    pub memory_bound: MemoryBound,
     /// Inputs that could not be read to their end.
     pub input_errors: Vec<InputError>,
+}
+
+/// The most memory that an engine holds by its configuration, bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemoryBound {
+    /// By part; those of the kernel are there whether they are mapped or not.
+    pub parts: Named,
+    /// What the resident memory of the process never exceeds. The kernel counts a ring's records twice there, because they are mapped
+    /// twice, and caches not at all.
+    pub resident_bytes: u64,
 }
 
 /// The summary. Field names are part of the contract.
@@ -114,12 +132,19 @@ pub struct Summary {
     pub resident: u64,
     /// Zero, or the ledger does not close.
     pub imbalance: Imbalance,
+    /// Marks: times at which a ring's ledger was closed.
+    pub marks: u64,
+    /// Those at which it did not close: zero, or a record vanished.
+    pub unbalanced_marks: u64,
     /// Flow rows.
     pub flows: u64,
     /// Flow rows by end reason.
     pub flows_by_end_reason: Named,
     /// Of how many flows the tap saw one direction only.
     pub sidedness: Sided,
+    /// Deltas merged before those of all rings were there, because too many waited: a flow that came over several rings may then be
+    /// flagged as split.
+    pub hurried_deltas: u64,
     /// Devices known at the end.
     pub devices: u64,
     /// Alerts raised.
@@ -148,6 +173,12 @@ pub struct Summary {
     pub packets_per_second: f64,
     /// Largest resident memory; null when unknown.
     pub peak_memory_bytes: Option<u64>,
+    /// Live: the longest time that a packet is in memory only, which is the most that a crash can lose.
+    pub flush_interval_seconds: Option<u64>,
+    /// What it cannot exceed by configuration; zero when nothing was started.
+    pub memory_bound_bytes: u64,
+    /// The most memory of each part, kernel included, bytes.
+    pub memory_bound_parts: Named,
     /// Inputs that could not be read to their end; the first few.
     pub input_errors: Vec<InputError>,
     /// All of them.
@@ -190,9 +221,12 @@ impl Summary {
             lost: Named(kernel_lost.chain(lost_later).collect()),
             resident: ledger.resident.packets,
             imbalance: Imbalance { packets, octets },
+            marks: totals.marks,
+            unbalanced_marks: totals.unbalanced_marks,
             flows: totals.flows_by_end_reason.iter().sum(),
             flows_by_end_reason: Named(reasons.map(|(reason, count)| (reason.name(), count)).collect()),
             sidedness: totals.sided,
+            hurried_deltas: totals.hurried_deltas,
             devices: totals.devices,
             alerts: totals.alerts,
             incidents: totals.incidents,
@@ -207,6 +241,9 @@ impl Summary {
             elapsed_seconds: seconds,
             packets_per_second: if seconds > 0.0 { counters.seen_packets as f64 / seconds } else { 0.0 },
             peak_memory_bytes: totals.peak_memory_bytes,
+            flush_interval_seconds: None,
+            memory_bound_bytes: totals.memory_bound.resident_bytes,
+            memory_bound_parts: totals.memory_bound.parts,
             input_errors,
             input_error_count,
         }

@@ -2,7 +2,7 @@
 //!
 //! A test run executes the program in the calling thread, so everything happens on the one CPU that the thread is pinned to.
 
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, os::fd::AsFd as _, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use auscult::capture::live::ring;
@@ -85,18 +85,30 @@ pub fn object() -> Result<Vec<u8>> {
 /// # Errors
 /// The kernel refuses a map, or the object lacks one.
 pub fn load(object: &[u8], settings: Settings, ring_octets: u32) -> Result<(Ebpf, Vec<MapData>)> {
-    let mut ebpf = EbpfLoader::new()
+    let (mut ebpf, rings) = load_without_rings(object, settings, ring_octets)?;
+    for (cpu, ring) in rings.iter().enumerate() {
+        give_ring(&mut ebpf, cpu, ring)?;
+    }
+    Ok((ebpf, rings))
+}
+
+fn give_ring(ebpf: &mut Ebpf, cpu: usize, ring: &MapData) -> Result<()> {
+    let mut table = ArrayOfMaps::try_from(ebpf.map_mut("RINGS").context("the object has no RINGS")?)?;
+    Ok(table.set(cpu as u32, ring, 0)?)
+}
+
+/// Loads the maps, and makes a ring for each CPU, which does not have it yet.
+fn load_without_rings(object: &[u8], settings: Settings, ring_octets: u32) -> Result<(Ebpf, Vec<MapData>)> {
+    let settings = Settings { ring_octets, ..settings };
+    let ebpf = EbpfLoader::new()
         .override_global("SETTINGS", &Global(settings), true)
         .map_max_entries("SETS", settings.sets_mask + 1)
         .load(object)
         .context("cannot load the kernel object (root is needed)")?;
     let cpus = nr_cpus().map_err(|(what, error)| anyhow::anyhow!("{what}: {error}"))?;
-    let mut table = ArrayOfMaps::try_from(ebpf.map_mut("RINGS").context("the object has no RINGS")?)?;
     let mut rings = Vec::new();
-    for cpu in 0..cpus {
-        let ring = MapData::from_fd(ring::create(ring_octets).context("cannot create a ring")?)?;
-        table.set(cpu as u32, &ring, 0)?;
-        rings.push(ring);
+    for _ in 0..cpus {
+        rings.push(MapData::from_fd(ring::create(ring_octets).context("cannot create a ring")?)?);
     }
     Ok((ebpf, rings))
 }
@@ -120,6 +132,8 @@ pub fn pin(cpu: usize) -> Result<()> {
 pub struct KernelTap {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
+    /// The same ring, for the programs.
+    given: MapData,
     hook: Hook,
     linear: Option<usize>,
     buffer: Vec<u8>,
@@ -140,11 +154,23 @@ impl KernelTap {
     /// # Errors
     /// As [`KernelTap::load`].
     pub fn with_ring(object: &[u8], settings: Settings, hook: Hook, cpu: usize, ring_octets: u32) -> Result<Self> {
+        let mut tap = Self::without_ring(object, settings, hook, cpu, ring_octets)?;
+        tap.give_ring(cpu)?;
+        Ok(tap)
+    }
+
+    /// The same, without a ring until [`KernelTap::give_ring`].
+    ///
+    /// # Errors
+    /// As [`KernelTap::load`].
+    pub fn without_ring(object: &[u8], settings: Settings, hook: Hook, cpu: usize, ring_octets: u32) -> Result<Self> {
         ensure!(settings.has(FLAG_TIME_IN_METADATA), "a test run has no clock of its own");
         pin(cpu)?;
-        let (mut ebpf, mut rings) = load(object, settings, ring_octets)?;
+        let (mut ebpf, mut rings) = load_without_rings(object, settings, ring_octets)?;
         ensure!(cpu < rings.len(), "there is no CPU {cpu}");
-        let ring = RingBuf::try_from(Map::RingBuf(rings.swap_remove(cpu)))?;
+        let kept = rings.swap_remove(cpu);
+        let given = MapData::from_fd(kept.fd().as_fd().try_clone_to_owned()?)?;
+        let ring = RingBuf::try_from(Map::RingBuf(kept))?;
         xdp_mut(&mut ebpf, "sweep")?.load().context("the kernel refuses sweep")?;
         let name = hook.program();
         match hook {
@@ -155,7 +181,15 @@ impl KernelTap {
             Hook::Xdp | Hook::XdpFrags => xdp_mut(&mut ebpf, name)?.load(),
         }
         .with_context(|| format!("the kernel refuses {name}"))?;
-        Ok(Self { ebpf, ring, hook, linear: None, buffer: Vec::new() })
+        Ok(Self { ebpf, ring, given, hook, linear: None, buffer: Vec::new() })
+    }
+
+    /// Gives the CPU its ring.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn give_ring(&mut self, cpu: usize) -> Result<()> {
+        give_ring(&mut self.ebpf, cpu, &self.given)
     }
 
     /// Octets of the frames from here on that are in the linear part, the rest in fragments; `None`: as many as fit a page. XDP

@@ -294,7 +294,7 @@ impl<H: Hook> Frame for HookFrame<H> {
         let left = self.octets.saturating_sub(offset);
         let length = if length < left { length } else { left };
         let linear = (self.linear.end - self.linear.start) as u32;
-        if !H::PARTS || offset + length <= linear {
+        if !H::PARTS || length == 0 || offset + length <= linear {
             return self.linear.digest(offset, length, keys);
         }
         let Some(scratch) = map::scratch() else { return 0 };

@@ -5,22 +5,27 @@ use core::arch::asm;
 use auscult_ebpf::{
     discard::Lost,
     frame::{BLOCK_WORDS, Frame},
-    limit::{COPY_BUCKETS, COPY_WAYS, CPUS_MAX, DIGEST_BLOCK, DIGEST_OCTETS_MAX, SETS_DEFAULT},
+    limit::{
+        BULK_SAMPLES_PART, COPY_BUCKETS, COPY_WAYS, CPUS_MAX, DIGEST_BLOCK, DIGEST_OCTETS_MAX, RING_RESERVE_PART, SETS_DEFAULT,
+    },
     meter::{Recent, Sets, Sink},
     parse::Packet,
     record::{Core, Counters, CpuMemory, Delta, Header, Mark, Sample, SampleHead, Set, TunnelPath},
     settings::{FLAG_CLOCK_PER_POLL, Settings},
 };
 use aya_ebpf::{
+    bindings::BPF_RB_AVAIL_DATA,
     btf_maps::{ArrayOfMaps, RingBuf},
-    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_ringbuf_query},
     macros::{btf_map, map},
     maps::{Array, PerCpuArray},
 };
 
+type Ring = RingBuf<Delta, 4096>;
+
 /// One ring per CPU, so that reservations never contend.
 #[btf_map]
-static RINGS: ArrayOfMaps<RingBuf<Delta, 4096>, { CPUS_MAX as usize }> = ArrayOfMaps::new();
+static RINGS: ArrayOfMaps<Ring, { CPUS_MAX as usize }> = ArrayOfMaps::new();
 
 /// The flow cache, one element per set.
 #[map]
@@ -130,6 +135,13 @@ fn cpu() -> u32 {
     unsafe { bpf_get_smp_processor_id() }
 }
 
+/// Octets of a ring that are used.
+#[inline(always)]
+fn used(ring: &Ring) -> u64 {
+    // SAFETY: the pointer is that of a ring, which lives as long as the program.
+    unsafe { bpf_ringbuf_query(core::ptr::from_ref(ring).cast_mut().cast(), BPF_RB_AVAIL_DATA.into()) }
+}
+
 impl CpuRing {
     /// Appends a Mark, written in place: it is too large for the stack.
     #[inline(always)]
@@ -159,7 +171,10 @@ impl Sink for CpuRing {
     #[inline(always)]
     fn delta(&mut self, delta: &Delta) -> Result<(), Lost> {
         let ring = RINGS.get(cpu()).ok_or(Lost::NoRing)?;
-        let mut entry = ring.reserve_untyped::<Delta>(0).ok_or(Lost::RingFull)?;
+        let octets = settings().ring_octets;
+        // A flag that the kernel does not know, when the rest is reserved: a branch would double the paths that the verifier follows.
+        let refused = u64::from(octets - octets / RING_RESERVE_PART).wrapping_sub(used(ring)) >> 63;
+        let mut entry = ring.reserve_untyped::<Delta>(refused).ok_or(Lost::RingFull)?;
         // SAFETY: the entry has room for a `Delta`, and the slot is not in the ring.
         unsafe { entry.as_mut_ptr().copy_from_nonoverlapping(delta, 1) };
         entry.submit(NO_WAKEUP);
@@ -174,6 +189,11 @@ impl Sink for CpuRing {
         unsafe { entry.as_mut_ptr().copy_from_nonoverlapping(path, 1) };
         entry.submit(NO_WAKEUP);
         Ok(())
+    }
+
+    #[inline(always)]
+    fn has_bulk_room(&self) -> bool {
+        RINGS.get(cpu()).is_some_and(|ring| used(ring) <= u64::from(settings().ring_octets / BULK_SAMPLES_PART))
     }
 
     #[inline(always)]

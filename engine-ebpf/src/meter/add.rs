@@ -9,7 +9,7 @@ use crate::{
         ABI, Core, DELTA_CONTINUES, DELTA_FULL, DELTA_HAS_MACS, DELTA_ONLY_SYN, Delta, FlowKey, Header, Kind, SEEN_ACK, SEEN_GAP,
         SEEN_LOW, SEEN_SEQUENCE, SEEN_SYN, SEEN_SYN_ACK, SampleHead, Side, Stack, Volume,
     },
-    sample::{CLINICAL_BUDGET, Class, class_of, opens_clinical},
+    sample::{CLINICAL_BUDGET, Class, UNOPENED, class_of, opens_clinical, ring_octets},
     settings::{FLAG_SAMPLES, Settings},
 };
 
@@ -24,9 +24,12 @@ pub fn claim(slot: &mut Delta, packet: &Packet, at: u64, cpu: u16) {
     slot.flags = DELTA_ONLY_SYN;
     let class = class_of(packet);
     slot.class = class as u8;
-    // TCP gives samples from an observed SYN on: see `tcp`.
+    // TCP gives samples from an observed SYN on: see `tcp`. A flood evicts the slot that saw it, so what a run on a clinical port begins
+    // with may still be the beginning.
     if !packet.is_tcp() {
         slot.sample_left = [class.budget(), class.budget()];
+    } else if class as u8 == Class::Clinical as u8 {
+        slot.sample_left = [UNOPENED, UNOPENED];
     }
 }
 
@@ -331,6 +334,26 @@ fn opening<F: Frame>(frame: &F, packet: &Packet, since: u32, stack: &mut Stack) 
     stack.options = options;
 }
 
+/// Takes a sample's octets from its class's share; counts the sample shed or lost when there is none, or no room for bulk.
+#[inline(always)]
+fn has_share<K: Sink>(class: usize, octets: u32, at: u64, settings: &Settings, core: &mut Core, sink: &K) -> bool {
+    if core.shares.tick != tick(at) {
+        core.shares.tick = tick(at);
+        core.shares.left = settings.sample_shares;
+    }
+    let cost = ring_octets(octets);
+    if core.shares.left[class] < cost {
+        core.counters.samples_shed[class] += 1;
+        return false;
+    }
+    if Class::is_bulk(class) && !sink.has_bulk_room() {
+        core.counters.samples_lost[class] += 1;
+        return false;
+    }
+    core.shares.left[class] -= cost;
+    true
+}
+
 /// Carries the leading payload to userspace, within the flow's budget and its class's share.
 #[inline(always)]
 pub fn sample<F: Frame, K: Sink>(
@@ -346,9 +369,14 @@ pub fn sample<F: Frame, K: Sink>(
         return;
     }
     let way = (packet.direction & 1) as usize;
-    if slot.class == Class::Stream as u8 && opens_clinical(frame, packet.payload_offset) {
+    let may_open = slot.class == Class::Stream as u8 || slot.sample_left[way] == UNOPENED;
+    if may_open && opens_clinical(frame, packet.payload_offset) {
         slot.class = Class::Clinical as u8;
         slot.sample_left = [CLINICAL_BUDGET, CLINICAL_BUDGET];
+    }
+    if slot.sample_left[way] == UNOPENED {
+        slot.sample_left[way] = 0;
+        return;
     }
     let class = slot.class as usize & (Class::CELLS - 1);
     let captured = frame.captured_octets().saturating_sub(packet.payload_offset);
@@ -359,15 +387,9 @@ pub fn sample<F: Frame, K: Sink>(
     if octets == 0 {
         return;
     }
-    if core.shares.tick != tick(at) {
-        core.shares.tick = tick(at);
-        core.shares.left = settings.sample_shares;
-    }
-    if core.shares.left[class] < octets {
-        core.counters.samples_shed[class] += 1;
+    if !has_share(class, octets, at, settings, core, sink) {
         return;
     }
-    core.shares.left[class] -= octets;
     slot.sample_left[way] -= octets as u16;
     let head = SampleHead {
         header: Header { kind: Kind::Sample as u8, abi: ABI, cpu: slot.header.cpu, packets: [way as u16, class as u16] },

@@ -10,6 +10,7 @@ use auscult_ebpf::{
 use super::{
     LINGER_TICKS,
     community_id::Ports,
+    compact::Nanos48,
     side::{HAS_SYN, SYN_IS_ACK, SideState},
     sidedness, tick_of,
 };
@@ -44,17 +45,15 @@ pub(super) enum Boundary {
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) key: FlowKey,
-    pub(super) hash: u64,
     /// First packet of the biflow.
     pub(super) start: u64,
     /// Last packet of either direction.
     pub(super) last: u64,
     segment_tick: u64,
-    /// Earliest SYN without ACK.
-    opened_at: u64,
+    /// Earliest SYN without ACK of a TCP flow; of a flow of fragments, the flow that these belong to (zero: unknown).
+    opened_at_or_fragment_of: u64,
     /// Zero until it is fixed by the first row or link.
     pub(super) flow_id: u64,
-    pub(super) fragment_of: u64,
     pub(super) segment: u32,
     /// IP identification of the newest fragment.
     pub(super) fragment: u32,
@@ -70,23 +69,22 @@ pub(super) struct Entry {
     initiator: Option<(u8, InitiatorBy)>,
     pub(super) first_direction: u8,
     pub(super) first_count: u8,
-    pub(super) first_at: [u64; FIRST_PACKETS],
+    /// From the start of `segment_tick`.
+    first_at: [Nanos48; FIRST_PACKETS],
     pub(super) first_size: [u16; FIRST_PACKETS],
     pub(super) side: [SideState; 2],
 }
 
 impl Entry {
     /// A flow that begins with `delta`, which is still to be merged.
-    pub(super) fn new(ring: Ring, delta: &Delta, hash: u64, twin: u16) -> Self {
+    pub(super) fn new(ring: Ring, delta: &Delta, twin: u16) -> Self {
         Self {
             key: delta.key,
-            hash,
             start: delta.base,
             last: delta.base,
             segment_tick: tick_of(delta.base),
-            opened_at: 0,
+            opened_at_or_fragment_of: 0,
             flow_id: 0,
-            fragment_of: 0,
             segment: 0,
             fragment: 0,
             ring,
@@ -97,7 +95,7 @@ impl Entry {
             initiator: None,
             first_direction: 0,
             first_count: 0,
-            first_at: [0; FIRST_PACKETS],
+            first_at: [Nanos48::default(); FIRST_PACKETS],
             first_size: [0; FIRST_PACKETS],
             side: [SideState::default(); 2],
         }
@@ -174,12 +172,29 @@ impl Entry {
         self.last = self.last.max(delta.base.saturating_add(last.into()));
         self.stop = self.stop.max(delta.stop);
         self.merge_first_packets(delta);
-        if delta.key.protocol == 6 {
+        if self.is_tcp() {
             self.merge_ends(delta);
         }
         if (delta.side[0].stack.fragments | delta.side[1].stack.fragments) != 0 {
             self.fragment = delta.fragment;
         }
+    }
+
+    /// The flow that fragments belong to; zero: not fragments, or unknown.
+    pub(super) fn fragment_of(&self) -> u64 {
+        if self.key.form & FORM_FRAGMENT != 0 { self.opened_at_or_fragment_of } else { 0 }
+    }
+
+    /// Links a flow of fragments.
+    pub(super) fn link_to(&mut self, flow_id: u64) {
+        if self.key.form & FORM_FRAGMENT != 0 {
+            self.opened_at_or_fragment_of = flow_id;
+        }
+    }
+
+    /// Time of the `i`-th of the first packets.
+    pub(super) fn first_at(&self, i: usize) -> u64 {
+        self.first_at[i].after_origin(self.segment_tick << TICK_SHIFT)
     }
 
     /// Whether `delta` carries the first fragment of a datagram.
@@ -198,9 +213,9 @@ impl Entry {
             if stack.syn > 0 && stack.seen & (SEEN_SYN | SEEN_SYN_ACK) == SEEN_SYN {
                 let at = delta.base.saturating_add(stack.syn_at.into());
                 // Of SYNs of one time that of direction 0 counts, whatever came first.
-                let earlier = (at, d == 1) < (self.opened_at, self.flags & OPENED_BY != 0);
+                let earlier = (at, d == 1) < (self.opened_at_or_fragment_of, self.flags & OPENED_BY != 0);
                 if self.flags & OPENED == 0 || earlier {
-                    self.opened_at = at;
+                    self.opened_at_or_fragment_of = at;
                     self.flags = self.flags & !OPENED_BY | OPENED | if d == 1 { OPENED_BY } else { 0 };
                 }
             }
@@ -215,9 +230,11 @@ impl Entry {
         }
         for i in usize::from(delta.first_sent)..usize::from(delta.first_count).min(FIRST_PACKETS) {
             let at = delta.base.saturating_add(delta.first_at[i].into());
+            let at = Nanos48::offset(at, self.segment_tick << TICK_SHIFT);
+            let not_after = |other: &Nanos48| other.get() <= at.get();
             let count = usize::from(self.first_count);
-            let in_order = count == 0 || self.first_at[count - 1] <= at;
-            let place = if in_order { count } else { self.first_at[..count].partition_point(|other| *other <= at) };
+            let in_order = self.first_at[..count].last().is_none_or(not_after);
+            let place = if in_order { count } else { self.first_at[..count].partition_point(not_after) };
             if place == FIRST_PACKETS {
                 return;
             }
@@ -265,4 +282,5 @@ impl Entry {
     }
 }
 
-const _: () = assert!(size_of::<Entry>() <= 720);
+/// With its place in the index and its timer (some 32 bytes), a flow has at most 700 bytes.
+const _: () = assert!(size_of::<Entry>() <= 664);

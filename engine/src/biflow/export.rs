@@ -29,6 +29,12 @@ pub(super) const fn unix(at: u64, utc_offset: i64) -> UnixNanos {
     (at as i64).wrapping_add(utc_offset)
 }
 
+/// End of the row of a flow's current segment.
+pub(super) fn row_end(entry: &Entry, utc_offset: i64) -> UnixNanos {
+    let seen = entry.side.iter().filter(|side| side.packets > 0);
+    unix(seen.map(|side| side.last).max().unwrap_or(entry.last), utc_offset)
+}
+
 /// The row of a flow's current segment. `flow_id`, `fragment_of` (zero: none) and `tunnels` were found by the table.
 pub(super) fn export(
     entry: &Entry,
@@ -50,7 +56,7 @@ pub(super) fn export(
         flow_id,
         segment: entry.segment,
         start: unix(seen().map(|side| side.first).min().unwrap_or(entry.start), utc_offset),
-        end: unix(seen().map(|side| side.last).max().unwrap_or(entry.last), utc_offset),
+        end: row_end(entry, utc_offset),
         end_reason: reason,
         initiator_by,
         sidedness: sidedness(entry),
@@ -117,10 +123,10 @@ fn side_row(side: &SideState, is_ip: bool, is_tcp: bool, utc_offset: i64, tunnel
     if side.packets == 0 {
         return Side::default();
     }
-    let (size_mean, size_std) = moments(side.packets, side.octets, side.octets_squared);
+    let (size_mean, size_std) = moments(side.packets, side.octets, side.octets_squared.get());
     let intervals = (side.packets > 1 && !side.is(SPLIT)).then(|| {
-        let (mean, std) = moments(side.packets - 1, side.last - side.first, side.interval_squared);
-        Intervals { min: side.interval_min, max: side.interval_max, mean, std }
+        let (mean, std) = moments(side.packets - 1, side.last - side.first, side.interval_squared.get());
+        Intervals { min: side.interval_min.get(), max: side.interval_max.get(), mean, std }
     });
     let vlan = |i: usize| (usize::from(side.tag_count) > i).then_some(side.link.tags[i] & VLAN_ID);
     Side {
@@ -186,7 +192,7 @@ fn first_packets(entry: &Entry, forward: usize, utc_offset: i64) -> [Option<Firs
     std::array::from_fn(|i| {
         let direction = usize::from(entry.first_direction >> i & 1);
         (i < usize::from(entry.first_count)).then(|| FirstPacket {
-            at: unix(entry.first_at[i], utc_offset),
+            at: unix(entry.first_at(i), utc_offset),
             size: entry.first_size[i],
             direction: if direction == forward { Direction::Forward } else { Direction::Reverse },
         })

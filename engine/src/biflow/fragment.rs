@@ -44,6 +44,9 @@ impl FragmentLinks {
         self.links.clear();
     }
 
+    /// Most memory, bytes.
+    pub(super) const BOUND: usize = LINKS * size_of::<(u64, u64)>();
+
     /// Memory, bytes.
     pub(super) fn memory_bytes(&self) -> usize {
         self.links.capacity() * size_of::<(u64, u64)>()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use auscult_ebpf::record::Delta;
 
-use super::tick_of;
+use super::{bound::grown, tick_of};
 use crate::batch::Ring;
 
 /// Waiting deltas by tick.
@@ -15,6 +15,11 @@ pub(super) struct Hold {
 }
 
 impl Hold {
+    /// Most memory of that many deltas, of which all may be of one tick, bytes.
+    pub(super) const fn bound(deltas: usize) -> usize {
+        grown(deltas) * size_of::<(Ring, Delta)>() + deltas * 2 * size_of::<u32>()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.length
     }

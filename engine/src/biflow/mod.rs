@@ -11,7 +11,8 @@
 //!   their tick and are merged in order of time. A single ring is in order by itself.
 //! * **Boundaries are in the record times alone**: idle timeout, active timeout (by tick), end of a TCP connection. When the
 //!   row is *written* depends on the watermark, what it says does not.
-//! * **Everything is bounded**: flows by `max_flows`, waiting deltas by `HELD_MAX`, fragment links by a fixed table.
+//! * **Everything is bounded**: flows by `max_flows`, waiting deltas by `HELD_MAX`, finished rows by `EPOCH_ROWS`, fragment links by a
+//!   fixed table. What a message leaves to do is done in pieces: [`Table::more`].
 //!
 //! # What is deliberately not done
 //! * Intervals do not reach over the border of two segments of a long flow; first packets are those of the first segment.
@@ -19,19 +20,23 @@
 //!   one: that delta cannot be cut, and counts for the connection in which it begins.
 //! * A delta that arrives after its flow was written (which takes a meter that breaks its promise) is a flow of its own.
 
+mod bound;
 mod community_id;
+mod compact;
 mod entry;
 mod export;
 mod fragment;
 mod hold;
 mod identity;
 mod merge;
+mod place;
 mod sequence;
 mod side;
 mod sidedness;
 mod slab;
 mod table;
 mod tunnel;
+mod turn;
 mod wheel;
 
 #[cfg(test)]
@@ -41,7 +46,7 @@ use std::sync::Arc;
 
 use auscult_ebpf::limit::TICK_SHIFT;
 
-pub use self::{community_id::community_id_text, merge::Merge, table::Table};
+pub use self::{bound::MemoryBound, community_id::community_id_text, merge::Merge, table::Table};
 use crate::flow::{Flow, FlowEndReason, UnixNanos};
 
 /// Ticks by which the table trails the watermark: a slot may stay resident for its own tick and for one sweep pass of at most
@@ -52,11 +57,14 @@ pub const SETTLE_TICKS: u64 = 2;
 pub const LINGER_TICKS: u64 = auscult_ebpf::limit::RUN_IDLE_TICKS;
 /// Shortest idle timeout, ns: longer than the linger time and than any delta.
 pub const IDLE_TIMEOUT_MIN_NANOS: u64 = 5_000_000_000;
+/// Longest active timeout, ns (27 hours, more than the configuration allows): times within a segment are kept in 48 bits.
+pub const ACTIVE_TIMEOUT_MAX_NANOS: u64 = 100_000_000_000_000;
 /// Most deltas that wait for the watermark, per shard (100 MiB). Above it the oldest tick is merged early.
 pub const HELD_MAX: usize = 1 << 18;
 
 const _: () = assert!(LINGER_TICKS << TICK_SHIFT < IDLE_TIMEOUT_MIN_NANOS);
 const _: () = assert!(SETTLE_TICKS < LINGER_TICKS);
+const _: () = assert!(ACTIVE_TIMEOUT_MAX_NANOS + (1 << TICK_SHIFT) < 1 << 47);
 
 /// The tick a time lies in.
 const fn tick_of(at: u64) -> u64 {
@@ -68,7 +76,7 @@ const fn tick_of(at: u64) -> u64 {
 pub struct BiflowSettings {
     /// A flow ends when it has had no packet for longer than this (at least [`IDLE_TIMEOUT_MIN_NANOS`], which replaces less).
     pub idle_timeout_nanos: u64,
-    /// A flow that lasts longer is written in segments of this length, rounded up to ticks.
+    /// A flow that lasts longer is written in segments of this length, rounded up to ticks (at most [`ACTIVE_TIMEOUT_MAX_NANOS`]).
     pub active_timeout_nanos: u64,
     /// Most flows at a time. When there is one more, the one longest without packets is written (`lack_of_resources`).
     pub max_flows: u32,
@@ -80,15 +88,33 @@ pub struct BiflowSettings {
     pub seed: u64,
 }
 
-/// Rows of one shard that one advance of the watermark completed. A shard gives one per advance, also when it has no rows.
+/// How an epoch's rows stand to those of other shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All rows of the epoch that are not in parts before.
+    #[default]
+    Last,
+    /// The epoch has more rows than [`EPOCH_ROWS`](crate::limit::EPOCH_ROWS): these, in order of
+    /// [`Flow::sort_key`](crate::flow::Flow::sort_key), come before those of its next part.
+    Next,
+    /// Rows that cannot wait for the epoch to end, because several rings finished too many.
+    Early,
+}
+
+/// Rows of one shard that one advance of the watermark, or one span of deltas before it, completed. A shard gives one per advance and
+/// span, also when it has no rows.
 #[derive(Clone, Debug, Default)]
 pub struct Epoch {
-    /// The rows, in no particular order.
+    /// The rows; in no particular order unless `part` says so.
     pub rows: Vec<Flow>,
+    /// Which of them.
+    pub part: Part,
     /// Counts the steps of the capture clock; times of two eras cannot be compared.
     pub era: u32,
     /// The watermark, observation clock; `u64::MAX` for the last epoch of an era.
     pub watermark: u64,
+    /// Counts the spans since that watermark; zero for the epoch of the advance itself.
+    pub span: u32,
     /// Unix time up to which the table is settled.
     pub settled: UnixNanos,
 }

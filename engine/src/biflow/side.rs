@@ -6,6 +6,7 @@ use auscult_ebpf::{
 };
 
 use super::{
+    compact::{Nanos48, Sum96},
     sequence::{Piece, Sequence},
     tick_of,
 };
@@ -31,10 +32,10 @@ pub(super) struct SideState {
     pub(super) payload_octets: u64,
     pub(super) first: u64,
     pub(super) last: u64,
-    pub(super) octets_squared: u128,
-    pub(super) interval_squared: u128,
-    pub(super) interval_min: u64,
-    pub(super) interval_max: u64,
+    pub(super) octets_squared: Sum96,
+    pub(super) interval_squared: Sum96,
+    pub(super) interval_min: Nanos48,
+    pub(super) interval_max: Nanos48,
     pub(super) histogram: [u32; SIZE_BINS],
     pub(super) size_min: u16,
     pub(super) size_max: u16,
@@ -111,10 +112,8 @@ impl SideState {
         let last = delta.base.saturating_add(volume.last.max(volume.first).into());
         if delta.header.packets[d] > 1 {
             let known = self.packets > 1;
-            let (min, max) = (u64::from(volume.interval_min), u64::from(volume.interval_max));
-            self.interval_min = if known { self.interval_min.min(min) } else { min };
-            self.interval_max = if known { self.interval_max.max(max) } else { max };
-            self.interval_squared += u128::from(volume.interval_squared);
+            self.interval_extremes(volume.interval_min.into(), volume.interval_max.into(), known);
+            self.interval_squared.add(volume.interval_squared.into());
         }
         if self.packets == 0 {
             (self.first, self.last) = (first, last);
@@ -142,9 +141,13 @@ impl SideState {
 
     /// The interval between two deltas.
     fn border(&mut self, interval: u64, known: bool) {
-        self.interval_min = if known { self.interval_min.min(interval) } else { interval };
-        self.interval_max = if known { self.interval_max.max(interval) } else { interval };
-        self.interval_squared += u128::from(interval) * u128::from(interval);
+        self.interval_extremes(interval, interval, known);
+        self.interval_squared.add(u128::from(interval) * u128::from(interval));
+    }
+
+    fn interval_extremes(&mut self, min: u64, max: u64, known: bool) {
+        self.interval_min = Nanos48::new(if known { self.interval_min.get().min(min) } else { min });
+        self.interval_max = Nanos48::new(if known { self.interval_max.get().max(max) } else { max });
     }
 
     /// What only the first packet of the direction says.
@@ -164,7 +167,7 @@ impl SideState {
         self.octets += u64::from(volume.octets);
         self.layer2_octets += u64::from(volume.layer2_octets);
         self.payload_octets += u64::from(volume.payload_octets);
-        self.octets_squared += u128::from(volume.octets_squared);
+        self.octets_squared.add(volume.octets_squared.into());
         for (sum, part) in self.histogram.iter_mut().zip(volume.histogram) {
             *sum += u32::from(part);
         }

@@ -1,6 +1,6 @@
 //! Entries in chunks that never move, so that a table that grows does not copy.
 
-use super::entry::Entry;
+use super::{bound::grown, entry::Entry};
 
 const CHUNK_SHIFT: u32 = 10;
 
@@ -13,6 +13,11 @@ pub(super) struct Slab {
 }
 
 impl Slab {
+    /// Most memory of that many entries at a time, bytes.
+    pub(super) const fn bound(entries: usize) -> usize {
+        entries.next_multiple_of(1 << CHUNK_SHIFT) * size_of::<Entry>() + grown(entries) * size_of::<u32>()
+    }
+
     /// Live entries.
     pub(super) fn live(&self) -> usize {
         self.length as usize - self.free.len()
@@ -66,9 +71,10 @@ impl Slab {
         let _ = index;
     }
 
-    /// All live entries.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.chunks.iter().flatten().filter(|entry| entry.is_live())
+    /// Where all live entries are.
+    pub(super) fn live_indexes(&self) -> impl Iterator<Item = u32> {
+        let numbered = (0..).zip(self.chunks.iter().flatten());
+        numbered.filter(|(_, entry)| entry.is_live()).map(|(index, _)| index)
     }
 
     /// Forgets all entries.

@@ -1,4 +1,4 @@
-//! The table of one shard: deltas and Marks in, epochs out.
+//! The table of one shard: deltas and Marks in, epochs out. What a message leaves to do is a [`Turn`].
 
 use auscult_ebpf::{
     limit::TICK_SHIFT,
@@ -7,20 +7,23 @@ use auscult_ebpf::{
 use hashbrown::HashTable;
 
 use super::{
-    BiflowSettings, Epoch, HELD_MAX, IDLE_TIMEOUT_MIN_NANOS, SETTLE_TICKS, Statistics,
+    ACTIVE_TIMEOUT_MAX_NANOS, BiflowSettings, Epoch, HELD_MAX, IDLE_TIMEOUT_MIN_NANOS, Part, SETTLE_TICKS, Statistics,
     entry::{Boundary, Entry},
-    export::{export, unix},
+    export::{export, row_end, unix},
     fragment::FragmentLinks,
     hold::Hold,
     identity::{KeyHash, flow_id, site_number},
+    place::{Place, tag},
     slab::Slab,
     tick_of,
     tunnel::TunnelPaths,
+    turn::{Leaving, PLACES_MAX, Then, Turn},
     wheel::Wheel,
 };
 use crate::{
     batch::{Message, Ring, RingMark},
     flow::{Flow, FlowEndReason},
+    limit::{BATCH_DELTAS, EPOCH_ROWS},
 };
 
 /// Deltas whose entries are looked up together, so that the memory accesses overlap.
@@ -31,18 +34,6 @@ const PREFETCH: usize = 4;
 const NONE: u32 = u32::MAX;
 /// Timers looked at to find a flow to evict.
 const EVICTION_TRIES: usize = 16;
-
-/// An entry's place in the slab, and bits of its hash that rule most other entries out without a look at them.
-#[derive(Clone, Copy)]
-struct Place {
-    tag: u32,
-    index: u32,
-}
-
-/// Bits of the hash that the hash table itself does not look at in one group.
-const fn tag(hash: u64) -> u32 {
-    (hash >> 25) as u32
-}
 
 #[derive(Clone, Copy)]
 struct RingClock {
@@ -67,8 +58,11 @@ pub struct Table {
     paths: TunnelPaths,
     rings: Vec<RingClock>,
     watermark: Option<u64>,
+    settled: u64,
     era: u32,
+    span: u32,
     finished: Vec<Flow>,
+    turn: Option<Turn>,
     statistics: Statistics,
 }
 
@@ -79,8 +73,8 @@ impl Table {
         let clock = RingClock { mark: None, utc_offset: 0, open: true };
         Self {
             idle_nanos,
-            active_ticks: settings.active_timeout_nanos.div_ceil(1 << TICK_SHIFT).max(1),
-            max_flows: settings.max_flows.clamp(1, NONE - 1) as usize,
+            active_ticks: settings.active_timeout_nanos.min(ACTIVE_TIMEOUT_MAX_NANOS).div_ceil(1 << TICK_SHIFT).max(1),
+            max_flows: settings.max_flows.clamp(1, PLACES_MAX) as usize,
             site: site_number(&settings.site),
             hash: KeyHash::new(settings.seed),
             index: HashTable::new(),
@@ -92,39 +86,44 @@ impl Table {
             paths: TunnelPaths::default(),
             rings: vec![clock; usize::from(settings.rings)],
             watermark: None,
+            settled: 0,
             era: 0,
+            span: 0,
             finished: Vec::new(),
+            turn: None,
             statistics: Statistics::default(),
         }
     }
 
-    /// Takes what capture sends; an epoch when it completes one.
+    /// Takes what capture sends; an epoch, or its first part, when there is one. [`Self::more`] gives the others.
     pub fn message(&mut self, message: &Message) -> Option<Epoch> {
         match message {
-            Message::Deltas { ring, deltas } => {
-                self.deltas(*ring, deltas);
-                None
-            }
+            Message::Deltas { ring, deltas } => self.deltas(*ring, deltas),
             Message::TunnelPath(path) => {
                 self.paths.learn(path);
                 None
             }
             Message::Mark(mark) => self.mark(*mark),
-            Message::ClockStep => Some(self.clock_step()),
+            Message::Span => self.end_span(),
+            Message::ClockStep => self.clock_step(),
             Message::Close { ring } => self.close(*ring),
         }
     }
 
-    /// Takes deltas of one ring, in ring order.
-    pub fn deltas(&mut self, ring: Ring, deltas: &[Delta]) {
-        let Some(hold) = &mut self.hold else { return self.absorb(deltas.iter().map(|delta| (ring, delta))) };
+    /// Takes deltas of one ring, in ring order; rows when more are finished than can wait.
+    pub fn deltas(&mut self, ring: Ring, deltas: &[Delta]) -> Option<Epoch> {
+        let Some(hold) = &mut self.hold else {
+            let early = (self.finished.len() + deltas.len() > EPOCH_ROWS).then(|| self.early());
+            self.absorb(deltas.iter().map(|delta| (ring, delta)));
+            return early;
+        };
         for delta in deltas {
             hold.push(ring, delta);
         }
-        while self.hold.as_ref().is_some_and(|hold| hold.len() > HELD_MAX) {
-            let merged = self.release(u64::MAX, 1);
-            self.statistics.hurried += merged;
+        if hold.len() <= HELD_MAX {
+            return None;
         }
+        self.begin(u64::MAX, Then::Hurry)
     }
 
     /// Takes a Mark; an epoch when it advances the watermark. A ring that is unknown or closed is ignored.
@@ -135,6 +134,16 @@ impl Table {
         self.advance()
     }
 
+    /// Ends a span of deltas without a Mark: of a single ring, what is finished by now is an epoch.
+    pub fn end_span(&mut self) -> Option<Epoch> {
+        if self.hold.is_some() {
+            return None;
+        }
+        self.span += 1;
+        let rows = std::mem::take(&mut self.finished);
+        Some(Epoch { span: self.span, ..self.part(rows, Part::Last, self.watermark.unwrap_or(0), self.settled) })
+    }
+
     /// Ends a ring. When it was the last, all flows end (`forced_end`) and the last epoch is given; before, the watermark no longer
     /// waits for it.
     pub fn close(&mut self, ring: Ring) -> Option<Epoch> {
@@ -142,18 +151,38 @@ impl Table {
         if self.rings.iter().any(|ring| ring.open) {
             return self.advance();
         }
-        Some(self.end_era())
+        self.begin(u64::MAX, Then::EndEra { step: false })
     }
 
     /// The capture's clock stepped back: all flows end (`forced_end`), and the watermark begins anew.
-    pub fn clock_step(&mut self) -> Epoch {
-        let epoch = self.end_era();
-        self.era += 1;
-        self.watermark = None;
-        for ring in &mut self.rings {
-            ring.mark = None;
+    pub fn clock_step(&mut self) -> Option<Epoch> {
+        self.begin(u64::MAX, Then::EndEra { step: true })
+    }
+
+    /// The next rows that the last message finished. To be asked until there are none, and before the next message.
+    pub fn more(&mut self) -> Option<Epoch> {
+        let mut turn = self.turn.take()?;
+        if self.release(&mut turn) {
+            self.turn = Some(turn);
+            return Some(self.early());
         }
-        epoch
+        match turn.then {
+            Then::Hurry => None,
+            Then::Advance { watermark, settled } => {
+                let due = self.due(settled);
+                self.leave(due, Leaving::idle(watermark, settled << TICK_SHIFT))
+            }
+            Then::EndEra { step } => {
+                let due = self.slab.live_indexes().collect();
+                self.leave(due, Leaving::forced(self.watermark.unwrap_or(self.settled), step))
+            }
+            Then::Leave(leaving) => self.next_part(leaving),
+        }
+    }
+
+    fn begin(&mut self, limit: u64, then: Then) -> Option<Epoch> {
+        self.turn = Some(Turn::new(limit, then));
+        self.more()
     }
 
     /// What the table has done and holds.
@@ -165,6 +194,7 @@ impl Table {
             + self.links.memory_bytes()
             + self.paths.memory_bytes()
             + held.1
+            + self.turn.as_ref().map_or(0, Turn::memory_bytes)
             + self.finished.capacity() * size_of::<Flow>();
         Statistics { live: self.slab.live() as u64, held: held.0 as u64, memory_bytes: memory as u64, ..self.statistics }
     }
@@ -184,45 +214,105 @@ impl Table {
         }
         self.watermark = Some(watermark);
         let settled = tick_of(watermark).saturating_sub(SETTLE_TICKS);
-        self.release(settled, usize::MAX);
-        self.expire(settled);
-        Some(self.epoch(watermark, settled << TICK_SHIFT))
+        self.begin(settled, Then::Advance { watermark, settled })
     }
 
-    fn epoch(&mut self, watermark: u64, settled: u64) -> Epoch {
+    fn part(&self, rows: Vec<Flow>, part: Part, watermark: u64, settled: u64) -> Epoch {
         let utc_offset = self.rings.first().map_or(0, |ring| ring.utc_offset);
-        Epoch { rows: std::mem::take(&mut self.finished), era: self.era, watermark, settled: unix(settled, utc_offset) }
+        Epoch { rows, part, era: self.era, watermark, span: 0, settled: unix(settled, utc_offset) }
     }
 
-    fn end_era(&mut self) -> Epoch {
-        self.release(u64::MAX, usize::MAX);
-        let slab = std::mem::take(&mut self.slab);
-        let mut end = 0;
-        for entry in slab.iter() {
-            end = end.max(entry.last);
-            self.finish(entry, entry.reason(FlowEndReason::ForcedEnd));
+    /// What is finished by now, ahead of its epoch.
+    fn early(&mut self) -> Epoch {
+        let rows = std::mem::take(&mut self.finished);
+        self.part(rows, Part::Early, self.watermark.unwrap_or(0), self.settled)
+    }
+
+    /// Merges waiting deltas of the turn's ticks, oldest tick first; whether it stopped because more rows are finished than can wait.
+    fn release(&mut self, turn: &mut Turn) -> bool {
+        loop {
+            while turn.left() > 0 {
+                if self.finished.len() + turn.left().min(BATCH_DELTAS) > EPOCH_ROWS {
+                    return true;
+                }
+                self.absorb(turn.next_deltas(BATCH_DELTAS));
+                turn.done(BATCH_DELTAS);
+            }
+            let Some(hold) = &mut self.hold else { return false };
+            let hurries = matches!(turn.then, Then::Hurry);
+            if hurries && hold.len() <= HELD_MAX {
+                return false;
+            }
+            let Some(deltas) = hold.pop_before(turn.limit) else { return false };
+            self.statistics.hurried += if hurries { deltas.len() as u64 } else { 0 };
+            turn.take(deltas);
         }
-        self.slab = slab;
+    }
+
+    /// Ends the flows `due`: at once when all rows fit one epoch, else part by part in order of their rows.
+    fn leave(&mut self, due: Vec<u32>, mut leaving: Leaving) -> Option<Epoch> {
+        if self.finished.len() + due.len() > EPOCH_ROWS {
+            let finished = std::mem::take(&mut self.finished);
+            let key = |index: u32| {
+                let entry = self.slab.get(index);
+                ((row_end(entry, self.utc_offset(entry.ring)), self.flow_id(entry), entry.segment), index)
+            };
+            leaving.fill(due.into_iter().map(key), finished);
+            return self.next_part(leaving);
+        }
+        self.finished.reserve(due.len());
+        for (nth, &index) in due.iter().enumerate() {
+            if let Some(soon) = due.get(nth + PREFETCH) {
+                self.slab.prefetch(*soon);
+            }
+            self.remove(index, leaving.reason);
+        }
+        self.due = due;
+        self.end_epoch(&leaving)
+    }
+
+    fn next_part(&mut self, mut leaving: Leaving) -> Option<Epoch> {
+        self.finished.reserve(EPOCH_ROWS);
+        while self.finished.len() < EPOCH_ROWS {
+            match leaving.pop() {
+                Some(Ok(row)) => self.finished.push(row),
+                Some(Err(index)) => self.remove(index, leaving.reason),
+                None => return self.end_epoch(&leaving),
+            }
+        }
+        if leaving.is_empty() {
+            return self.end_epoch(&leaving);
+        }
+        let rows = std::mem::take(&mut self.finished);
+        let part = self.part(rows, Part::Next, leaving.watermark, leaving.settled);
+        self.turn = Some(Turn::new(0, Then::Leave(leaving)));
+        Some(part)
+    }
+
+    /// The last rows of an epoch.
+    fn end_epoch(&mut self, leaving: &Leaving) -> Option<Epoch> {
+        self.settled = leaving.settled;
+        self.span = 0;
+        let rows = std::mem::take(&mut self.finished);
+        let epoch = self.part(rows, Part::Last, leaving.watermark, self.settled);
+        if let Some(step) = leaving.ends_era {
+            self.clear();
+            if step {
+                self.era += 1;
+                self.watermark = None;
+                self.settled = 0;
+                self.rings.iter_mut().for_each(|ring| ring.mark = None);
+            }
+        }
+        Some(epoch)
+    }
+
+    fn clear(&mut self) {
         self.slab.clear();
         self.index.clear();
         self.wheel.clear();
         self.links.clear();
-        self.epoch(u64::MAX, end.max(self.watermark.unwrap_or(0)))
-    }
-
-    /// Merges waiting deltas of at most `ticks` ticks before `limit`; how many.
-    fn release(&mut self, limit: u64, ticks: usize) -> u64 {
-        let mut merged = 0;
-        for _ in 0..ticks {
-            let Some(deltas) = self.hold.as_mut().and_then(|hold| hold.pop_before(limit)) else { break };
-            let order = Hold::order(&deltas);
-            self.absorb(order.iter().map(|i| {
-                let (ring, delta) = &deltas[*i as usize];
-                (*ring, delta)
-            }));
-            merged += deltas.len() as u64;
-        }
-        merged
+        self.due = Vec::new();
     }
 
     /// Merges deltas in the order given. Entries are looked up and fetched [`LOOKAHEAD`] at a time.
@@ -282,11 +372,11 @@ impl Table {
         if self.slab.live() >= self.max_flows {
             self.evict();
         }
-        let entry = Entry::new(ring, delta, hash, 0);
+        let entry = Entry::new(ring, delta, 0);
         let deadline = entry.deadline_tick(self.idle_nanos);
         let index = self.slab.insert(entry);
-        let slab = &self.slab;
-        self.index.insert_unique(hash, Place { tag: tag(hash), index }, |place| slab.get(place.index).hash);
+        let (slab, hasher) = (&self.slab, &self.hash);
+        self.index.insert_unique(hash, Place { tag: tag(hash), index }, |place| hasher.of(&slab.get(place.index).key));
         self.wheel.arm(index, deadline, tick_of(delta.base));
         index
     }
@@ -306,7 +396,7 @@ impl Table {
                 let entry = entry.clone();
                 self.finish(&entry, reason);
                 let twin = if entry.start == delta.base { entry.twin.wrapping_add(1) } else { 0 };
-                let entry = Entry::new(ring, delta, entry.hash, twin);
+                let entry = Entry::new(ring, delta, twin);
                 let deadline = entry.deadline_tick(self.idle_nanos);
                 *self.slab.get_mut(index) = entry;
                 self.wheel.arm(index, deadline, tick_of(delta.base));
@@ -319,7 +409,7 @@ impl Table {
     fn finish(&mut self, entry: &Entry, reason: FlowEndReason) -> u64 {
         let utc_offset = self.utc_offset(entry.ring);
         let flow_id = self.flow_id(entry);
-        let mut fragment_of = entry.fragment_of;
+        let mut fragment_of = entry.fragment_of();
         if fragment_of == 0 && entry.key.form & FORM_FRAGMENT != 0 {
             fragment_of = self.links.find(&entry.key, entry.fragment).unwrap_or(0);
         }
@@ -343,9 +433,9 @@ impl Table {
     fn link_fragments(&mut self, index: u32, delta: &Delta) {
         let entry = self.slab.get(index);
         if entry.key.form & FORM_FRAGMENT != 0 {
-            if entry.fragment_of == 0 {
+            if entry.fragment_of() == 0 {
                 let link = self.links.find(&delta.key, delta.fragment).unwrap_or(0);
-                self.slab.get_mut(index).fragment_of = link;
+                self.slab.get_mut(index).link_to(link);
             }
         } else if Entry::starts_fragments(delta) {
             let flow_id = self.flow_id(entry);
@@ -354,26 +444,27 @@ impl Table {
         }
     }
 
-    /// Ends the flows whose last possible tick is before `settled`.
-    fn expire(&mut self, settled: u64) {
+    /// The flows whose last possible tick is before `settled`.
+    fn due(&mut self, settled: u64) -> Vec<u32> {
         let mut due = std::mem::take(&mut self.due);
+        due.clear();
         self.wheel.take_before(settled, &mut due);
-        self.finished.reserve(due.len());
-        for (nth, &index) in due.iter().enumerate() {
+        let mut kept = 0;
+        for nth in 0..due.len() {
             if let Some(soon) = due.get(nth + PREFETCH) {
                 self.slab.prefetch(*soon);
             }
-            let entry = self.slab.get(index);
-            let deadline = entry.deadline_tick(self.idle_nanos);
+            let index = due[nth];
+            let deadline = self.slab.get(index).deadline_tick(self.idle_nanos);
             if deadline >= settled {
                 self.wheel.arm(index, deadline, settled);
             } else {
-                let reason = entry.reason(FlowEndReason::IdleTimeout);
-                self.remove(index, reason);
+                due[kept] = index;
+                kept += 1;
             }
         }
-        due.clear();
-        self.due = due;
+        due.truncate(kept);
+        due
     }
 
     /// Ends the flow that has been without packets longest, as far as a few timers tell.
@@ -389,18 +480,18 @@ impl Table {
             self.wheel.arm(index, deadline, 0);
         }
         if let Some(index) = victim {
-            let reason = self.slab.get(index).reason(FlowEndReason::LackOfResources);
             self.statistics.evicted += 1;
-            self.remove(index, reason);
+            self.remove(index, FlowEndReason::LackOfResources);
         }
     }
 
-    fn remove(&mut self, index: u32, reason: FlowEndReason) {
+    /// Ends a flow for a reason, unless it has ended by itself.
+    fn remove(&mut self, index: u32, other: FlowEndReason) {
         // The entry stays where it is until the place is used again, so it can be read while the row is written.
         let slab = std::mem::take(&mut self.slab);
         let entry = slab.get(index);
-        self.finish(entry, reason);
-        if let Ok(found) = self.index.find_entry(entry.hash, |place| place.index == index) {
+        self.finish(entry, entry.reason(other));
+        if let Ok(found) = self.index.find_entry(self.hash.of(&entry.key), |place| place.index == index) {
             found.remove();
         }
         self.slab = slab;

@@ -21,6 +21,7 @@ use super::{BiflowSettings, Epoch, Merge, Table};
 use crate::{
     batch::RingMark,
     flow::{Direction, Flow, FlowBatch, FlowEndReason},
+    limit::EPOCH_ROWS,
 };
 
 fn settings(rings: u16, seed: u64, max_flows: u32) -> BiflowSettings {
@@ -269,7 +270,7 @@ fn a_clock_step_ends_all_flows_and_time_begins_anew() {
     let mut table = Table::new(settings(1, 1, 100));
     table.deltas(0, &[delta(0, 1000 * SECOND), delta(0, 1001 * SECOND)]);
     assert!(table.mark(mark(0, 1001 * SECOND)).is_some());
-    let step = table.clock_step();
+    let step = table.clock_step().expect("the last epoch of its era");
     assert_eq!((step.era, step.watermark, reasons(&step)), (0, u64::MAX, vec![(2, FlowEndReason::ForcedEnd)]));
     table.deltas(0, &[delta(0, SECOND)]);
     let next = table.mark(mark(0, 20 * SECOND)).expect("an earlier time is new in another era");
@@ -326,4 +327,53 @@ fn shards_share_the_flows_out() {
         counts[shard(&scene::key(flow, 4)) as usize % 4] += 1;
     }
     assert!(counts.iter().all(|count| (850..1150).contains(count)), "{counts:?}");
+}
+
+/// Rows of twelve thousand flows, most of which end at one Mark, from tables that hand them over in parts.
+fn in_parts(shards: usize, seed: u64) -> Vec<(i64, u64, u32)> {
+    let mut merge = Merge::new(shards);
+    let mut tables: Vec<Table> = (0..shards).map(|_| Table::new(settings(1, seed, 1 << 20))).collect();
+    let mut push = |tables: &mut [Table], turn: &dyn Fn(&mut Table) -> Option<Epoch>| {
+        for (number, table) in tables.iter_mut().enumerate() {
+            let mut epoch = turn(table);
+            while let Some(part) = epoch {
+                assert!(part.rows.len() <= EPOCH_ROWS && part.part != super::Part::Early);
+                merge.push(number, part);
+                epoch = table.more();
+            }
+        }
+    };
+    for nth in 0..12_000_u32 {
+        let mut delta = delta(0, SECOND + u64::from(nth % 977) * 1000);
+        delta.key.address[1][..4].copy_from_slice(&(0x0a00_0000 + nth).to_be_bytes());
+        let number = shard(&delta.key) as usize % shards;
+        assert!(tables[number].deltas(0, &[delta]).is_none());
+        if nth as usize % EPOCH_ROWS == EPOCH_ROWS - 1 {
+            push(&mut tables, &Table::end_span);
+        }
+    }
+    // A few go on, and end with the ring.
+    for nth in 0..100_u32 {
+        let mut delta = delta(0, 2 * SECOND);
+        delta.key.address[1][..4].copy_from_slice(&(0x0b00_0000 + nth).to_be_bytes());
+        let number = shard(&delta.key) as usize % shards;
+        tables[number].deltas(0, &[delta]);
+    }
+    push(&mut tables, &|table| table.mark(mark(0, SECOND + IDLE + 2 * SECOND)));
+    push(&mut tables, &|table| table.close(0));
+    let mut rows = Vec::new();
+    while let Some(batch) = merge.next_batch() {
+        rows.extend(batch.rows().map(Flow::sort_key));
+    }
+    assert_eq!((merge.waiting(), rows.len()), (0, 12_100));
+    rows
+}
+
+#[test]
+fn parts_come_in_the_order_that_one_shard_gives() {
+    let one = in_parts(1, 1);
+    assert!(one.windows(2).filter(|rows| rows[0] > rows[1]).count() <= 4, "in order within an epoch");
+    for shards in [2, 3, 7] {
+        assert!(in_parts(shards, 2) == one, "{shards} shards");
+    }
 }

@@ -4,6 +4,8 @@
 //! O(1) and memory is twelve octets a flow whatever happens. Nobody moves a timer when a packet comes: whoever takes a timer
 //! that is due looks at the flow and arms it again.
 
+use super::bound::grown;
+
 const NONE: u32 = u32::MAX;
 /// Most buckets; a deadline behind the horizon is armed at the horizon and again when that is reached.
 const BUCKETS_MAX: u64 = 1 << 14;
@@ -116,6 +118,11 @@ impl Wheel {
             }
         }
         None
+    }
+
+    /// Most memory of that many timers, bytes.
+    pub(super) const fn bound(timers: usize) -> usize {
+        BUCKETS_MAX as usize * size_of::<Ends>() + grown(timers) * size_of::<Node>()
     }
 
     /// Memory, bytes.

@@ -109,7 +109,7 @@ impl Sink for MemorySink {
     }
 
     fn path(&mut self, path: &TunnelPath) -> Result<(), Lost> {
-        self.gone |= self.batches.path(path).is_err();
+        self.batches.path(path);
         Ok(())
     }
 
@@ -129,6 +129,13 @@ impl Sink for MemorySink {
         self.scratch[..length].fill(0);
         Ok(())
     }
+}
+
+/// Memory of a meter with that many sets, bytes.
+pub fn memory_bound(sets: u32) -> u64 {
+    u64::from(sets) * size_of::<Set>() as u64
+        + u64::from(sets).div_ceil(8)
+        + (COPY_BUCKETS * COPY_WAYS * size_of::<u64>() + size_of::<NativeMeter>()) as u64
 }
 
 /// The meter of a replay.

@@ -11,6 +11,7 @@ use crossbeam::channel::{Receiver, Sender};
 use crate::{
     batch::{Message, Ring, RingMark},
     ledger::{Count, Ledger, LedgerAtMark, UserLost},
+    limit::EPOCH_ROWS,
 };
 
 /// Where records go. All channels are bounded; a full one holds up the sender, and a live meter counts what then finds no room.
@@ -36,6 +37,13 @@ pub struct Batches {
     outlets: Outlets,
     open: Vec<Vec<Delta>>,
     metered: Count,
+    before: Ledger,
+    /// What engines before this one took; `None` until the first Mark says so.
+    earlier: Option<Count>,
+    /// Not sent yet.
+    paths: Vec<TunnelPath>,
+    /// Deltas since the newest Mark or span.
+    unspanned: usize,
     last: Option<LedgerAtMark>,
 }
 
@@ -43,7 +51,30 @@ impl Batches {
     /// No batch is open yet.
     pub fn new(ring: Ring, outlets: Outlets) -> Self {
         let open = outlets.shards.iter().map(|_| Vec::new()).collect();
-        Self { ring, outlets, open, metered: Count::default(), last: None }
+        let (metered, before) = (Count::default(), Ledger::default());
+        Self {
+            ring,
+            outlets,
+            open,
+            metered,
+            before,
+            earlier: Some(Count::default()),
+            paths: Vec::new(),
+            unspanned: 0,
+            last: None,
+        }
+    }
+
+    /// The ring's ledger begins with `before`. An `adopted` ring was read by engines before this one: what it handed over up to the
+    /// first Mark and was not received here, they took.
+    pub fn inherit(&mut self, before: &Ledger, adopted: bool) {
+        self.before = *before;
+        self.earlier = (!adopted).then(Count::default);
+    }
+
+    /// What was received, whether a Mark has closed it or not.
+    pub fn received(&self) -> Count {
+        self.metered
     }
 
     /// The ledger at the newest Mark.
@@ -53,6 +84,13 @@ impl Batches {
 
     /// Adds a delta to its shard's batch; a full batch is sent.
     pub fn push(&mut self, delta: &Delta) -> Result<(), Gone> {
+        let shard = self.keep(delta);
+        self.span()?;
+        if self.open[shard].len() >= self.outlets.batch_deltas { self.send(shard) } else { Ok(()) }
+    }
+
+    /// Adds a delta to its shard's batch; which shard. Nothing is sent.
+    pub fn keep(&mut self, delta: &Delta) -> usize {
         // LEDGER-2: counted from the delta itself.
         self.metered.add(Count {
             packets: delta.header.packets.iter().copied().map(u64::from).sum(),
@@ -66,12 +104,29 @@ impl Batches {
             batch.reserve(self.outlets.batch_deltas);
         }
         batch.push(*delta);
-        if batch.len() >= self.outlets.batch_deltas { self.send(shard) } else { Ok(()) }
+        self.unspanned += 1;
+        shard
     }
 
-    /// Says to every shard what later deltas refer to.
-    pub fn path(&self, path: &TunnelPath) -> Result<(), Gone> {
-        self.send_to_all(&Message::TunnelPath(Box::new(*path)))
+    /// Sends the batches that are full.
+    pub fn send_full(&mut self) -> Result<(), Gone> {
+        let full = self.outlets.batch_deltas;
+        self.span()?;
+        (0..self.open.len()).try_for_each(|shard| if self.open[shard].len() >= full { self.send(shard) } else { Ok(()) })
+    }
+
+    /// Ends a span when it is long enough.
+    fn span(&mut self) -> Result<(), Gone> {
+        if self.unspanned < EPOCH_ROWS {
+            return Ok(());
+        }
+        self.flush()?;
+        self.send_to_all(&Message::Span)
+    }
+
+    /// Adds what later deltas refer to: it is sent to every shard before them.
+    pub fn path(&mut self, path: &TunnelPath) {
+        self.paths.push(*path);
     }
 
     /// Sends what is open, then the Mark. `bad` is what could not be read of the ring.
@@ -79,6 +134,9 @@ impl Batches {
         // LEDGER-3: what the counters include is sent before the Mark that closes the span.
         self.flush()?;
         let mut ledger = Ledger::at_mark(mark, self.metered);
+        ledger.earlier = *self.earlier.get_or_insert_with(|| ledger.handed_over().less(self.metered));
+        ledger.metered.add(ledger.earlier);
+        ledger.add(&self.before);
         ledger.user_lost[UserLost::BadRecord as usize] = bad;
         let mark = RingMark { ring: self.ring, at: mark.at, utc_offset };
         let at_mark = LedgerAtMark { mark, ledger };
@@ -95,17 +153,26 @@ impl Batches {
 
     /// Says to every shard that this ring has ended. What no Mark has closed goes first.
     pub fn close(&mut self) -> Result<(), Gone> {
-        self.flush()?;
+        self.send_rest()?;
         self.send_to_all(&Message::Close { ring: self.ring })
     }
 
+    /// Sends what no Mark has closed.
+    pub fn send_rest(&mut self) -> Result<(), Gone> {
+        self.flush()
+    }
+
     fn flush(&mut self) -> Result<(), Gone> {
+        self.unspanned = 0;
         (0..self.open.len()).try_for_each(|shard| self.send(shard))
     }
 
     fn send(&mut self, shard: usize) -> Result<(), Gone> {
         if self.open[shard].is_empty() {
             return Ok(());
+        }
+        for path in std::mem::take(&mut self.paths) {
+            self.send_to_all(&Message::TunnelPath(Box::new(path)))?;
         }
         let deltas = std::mem::take(&mut self.open[shard]);
         self.outlets.shards[shard].send(Message::Deltas { ring: self.ring, deltas }).map_err(|_| Gone)

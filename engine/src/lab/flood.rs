@@ -1,6 +1,6 @@
 //! One frame → millions of frames at a tap, made inside the kernel and not by system calls.
 //!
-//! A program of a dozen instructions gives each copy of the frame a random source port and redirects it to a host's end.
+//! A program of some dozen instructions gives each copy of the frame random numbers, such as a source port, and redirects it to a host's end.
 //! `BPF_PROG_TEST_RUN` runs it with live frames, so that the copies travel the link as if a network card had received them. That needs a
 //! tap whose own program is attached natively; elsewhere the link drops what it is given. The tap's counter says what has arrived.
 
@@ -23,7 +23,7 @@ const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 1 << 1;
 /// Frames between two turns of the receiving side on the same CPU; a link's queue holds 256.
 const BATCH_FRAMES: u32 = 64;
 /// Source port of UDP and TCP over untagged IPv4 without options.
-const SOURCE_PORT: i16 = 34;
+const SOURCE_PORT: u16 = 34;
 const LICENSE: &[u8; 13] = b"Dual MIT/GPL\0";
 
 /// `struct bpf_insn`.
@@ -70,6 +70,15 @@ struct TestRun {
     rest: u32,
 }
 
+/// A random number of 16 bits in network order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Octets before it in the frame.
+    pub offset: u16,
+    /// Its bits that are random; the others are zero.
+    pub mask: u16,
+}
+
 /// A frame, ready to be multiplied.
 #[derive(Debug)]
 pub struct Flood<'a> {
@@ -84,8 +93,17 @@ impl<'a> Flood<'a> {
     /// # Errors
     /// No privileges, or a kernel before 5.18.
     pub fn new(lab: &'a Lab, host: usize, frame: &[u8], flows: u32) -> Result<Self, LabError> {
+        let mask = (flows.clamp(1, FLOOD_FLOWS_MAX) - 1) as u16;
+        Self::varied(lab, host, frame, &[Place { offset: SOURCE_PORT, mask }])
+    }
+
+    /// Gets any frame ready, each copy of which has random numbers at these places; without any, all are the same.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn varied(lab: &'a Lab, host: usize, frame: &[u8], places: &[Place]) -> Result<Self, LabError> {
         let name = &lab.hosts()[host % lab.hosts().len()];
-        let program = lab.site().run(|| load(interface(name)?.sll_ifindex, flows.clamp(1, FLOOD_FLOWS_MAX) - 1))??;
+        let program = lab.site().run(|| load(interface(name)?.sll_ifindex, places))??;
         Ok(Self { lab, program, frame: frame.to_vec() })
     }
 
@@ -109,25 +127,29 @@ impl<'a> Flood<'a> {
     }
 }
 
-/// The program: random source port, then out through `interface`.
-fn load(interface: i32, flows_mask: u32) -> Result<OwnedFd, LabError> {
+/// The program: a random number at each place, then out through `interface`.
+fn load(interface: i32, places: &[Place]) -> Result<OwnedFd, LabError> {
     const PRANDOM: i32 = 7;
     const REDIRECT: i32 = 23;
-    let program = [
-        instruction(0xbf, 6, 1, 0, 0),                        // r6 = context
-        instruction(0x85, 0, 0, 0, PRANDOM),                  // r0 = random
-        instruction(0x57, 0, 0, 0, flows_mask.cast_signed()), // r0 &= flows - 1
-        instruction(0x61, 2, 6, 0, 0),                        // r2 = frame
-        instruction(0x61, 3, 6, 4, 0),                        // r3 = its end
-        instruction(0xbf, 4, 2, 0, 0),                        // r4 = r2
-        instruction(0x07, 4, 0, 0, (SOURCE_PORT + 2).into()), // r4 += 36
-        instruction(0x2d, 4, 3, 1, 0),                        // if r4 > r3 skip one
-        instruction(0x6b, 2, 0, SOURCE_PORT, 0),              // source port = r0
-        instruction(0xb7, 1, 0, 0, interface),                // r1 = interface
-        instruction(0xb7, 2, 0, 0, 0),                        // r2 = 0
-        instruction(0x85, 0, 0, 0, REDIRECT),                 // r0 = redirect(r1, r2)
-        instruction(0x95, 0, 0, 0, 0),                        // return r0
-    ];
+    let mut program = vec![instruction(0xbf, 6, 1, 0, 0)]; // r6 = context
+    for &Place { offset, mask } in places {
+        program.extend([
+            instruction(0x85, 0, 0, 0, PRANDOM),               // r0 = random
+            instruction(0x57, 0, 0, 0, mask.to_be().into()),   // r0 &= mask
+            instruction(0x61, 2, 6, 0, 0),                     // r2 = frame
+            instruction(0x61, 3, 6, 4, 0),                     // r3 = its end
+            instruction(0xbf, 4, 2, 0, 0),                     // r4 = r2
+            instruction(0x07, 4, 0, 0, i32::from(offset) + 2), // r4 += offset + 2
+            instruction(0x2d, 4, 3, 1, 0),                     // if r4 > r3 skip one
+            instruction(0x6b, 2, 0, offset.cast_signed(), 0),  // 16 bits at offset = r0
+        ]);
+    }
+    program.extend([
+        instruction(0xb7, 1, 0, 0, interface), // r1 = interface
+        instruction(0xb7, 2, 0, 0, 0),         // r2 = 0
+        instruction(0x85, 0, 0, 0, REDIRECT),  // r0 = redirect(r1, r2)
+        instruction(0x95, 0, 0, 0, 0),         // return r0
+    ]);
     let attributes = ProgramLoad {
         kind: BPF_PROG_TYPE_XDP,
         count: program.len() as u32,

@@ -13,7 +13,7 @@ mod player;
 use std::{fs, io};
 
 use command::run;
-pub use flood::{FLOOD_FLOWS_MAX, Flood};
+pub use flood::{FLOOD_FLOWS_MAX, Flood, Place};
 pub use namespace::{Namespace, sweep};
 pub use player::{BATCH_FRAMES, Pace, Played, Player};
 

@@ -109,6 +109,12 @@ fn options_text(mut options: u64) -> String {
 /// Kind of a name and two words.
 type NameKey = [u64; 3];
 
+/// Longest text of a name that the network chooses (an IPv6 address, option kinds), as the allocator rounds it.
+pub const NAME_TEXT_BYTES: usize = 48;
+/// Memory of a distinct name at most, bytes: an entry in each of two hash tables (a power of two of places), the string and its text.
+pub const NAME_BYTES: usize =
+    2 * (size_of::<(NameKey, u32)>() + 1 + size_of::<u32>() + 1) + size_of::<String>() + NAME_TEXT_BYTES;
+
 /// The distinct strings of one column of one row group, numbered as they come.
 #[derive(Debug, Default)]
 pub struct Names {
@@ -227,6 +233,19 @@ impl Values {
             Self::ListU32 { ends, items } => (ends.clear(), items.clear()).0,
             Self::ListI32 { ends, items } => (ends.clear(), items.clear()).0,
             Self::ListI64 { ends, items } => (ends.clear(), items.clear()).0,
+        }
+    }
+
+    /// Memory of one row at most, bytes; that of its name, should no other row have had it, is [`NAME_BYTES`].
+    pub fn row_bytes(&self) -> usize {
+        match self {
+            Self::Flag(_) | Self::U8(_) => 1,
+            Self::U16(_) => 2,
+            Self::U32(_) | Self::Name { .. } => 4,
+            Self::I64(_) | Self::Time(_) | Self::F64(_) => 8,
+            Self::CommunityId(_) => 20,
+            Self::ListU32 { .. } | Self::ListI32 { .. } => 4 + 4 * LIST_MAX,
+            Self::ListI64 { .. } => 4 + 8 * LIST_MAX,
         }
     }
 

@@ -55,6 +55,16 @@ impl Scratch {
     }
 }
 
+/// Most memory for one row group in the making besides its rows, which have `row_octets` octets each, bytes: the chunks, should
+/// nothing in them be pressed, what puts rows in order, and the pages and zstd contexts of all threads.
+pub fn bound(settings: &LakeSettings, row_octets: usize) -> usize {
+    const ORDER: usize = size_of::<(u32, i64, u32)>() + 3 * size_of::<u32>();
+    const PAGE_VALUE_OCTETS: usize = 64;
+    let level = usize::try_from(settings.zstd_level).unwrap_or(0);
+    let scratch = 4 * settings.page_rows * PAGE_VALUE_OCTETS + ((1 + level) << 20);
+    settings.row_group_rows * (ORDER + row_octets) + THREADS_MAX * scratch
+}
+
 /// How a table's columns belong together.
 #[derive(Clone, Debug)]
 pub struct Arrangement {

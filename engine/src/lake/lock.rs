@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{Read, Seek, SeekFrom, Write},
+    io::{Read, Write},
     path::Path,
 };
 
@@ -18,13 +18,10 @@ impl DirectoryLock {
     /// Takes the directory, or says which process has it.
     pub fn take(directory: &Path) -> Result<Self, LakeError> {
         let path = directory.join("lock");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(LakeError::io("open", &path))?;
+        // Held by a descriptor for reading: one for writing would keep the file system from becoming read-only.
+        let writable = || OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        drop(writable().map_err(LakeError::io("open", &path))?);
+        let mut file = File::open(&path).map_err(LakeError::io("open", &path))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -38,13 +35,13 @@ impl DirectoryLock {
             }
             Err(TryLockError::Error(error)) => return Err(LakeError::io("lock", &path)(error)),
         }
-        let note = |file: &mut File| {
+        let note = || {
+            let mut file = writable()?;
             file.set_len(0)?;
-            file.seek(SeekFrom::Start(0))?;
             writeln!(file, "{}", std::process::id())
         };
         // A full disk must not keep an engine from starting: the lock holds without the note.
-        let _ = note(&mut file);
+        let _ = note();
         Ok(Self { _file: file })
     }
 }

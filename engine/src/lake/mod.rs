@@ -10,6 +10,7 @@ pub mod column;
 pub mod coverage_table;
 mod encode;
 pub mod flow_table;
+pub mod journal;
 mod layout;
 pub mod lock;
 pub mod part;
@@ -27,7 +28,7 @@ use std::path::PathBuf;
 pub use self::{
     read::{Query, TableName, sum_packets},
     schema::dictionary,
-    writer::{Totals, Writer},
+    writer::{Totals, Writer, memory_bound},
 };
 
 /// Bounds and choices of the writer.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{BufWriter, Write},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -72,9 +72,10 @@ impl Part {
         write_row_group(&mut self.file, waiting, arrangement, settings, scratch)
     }
 
-    /// Completes the file and gives it its name. A whole file of that name with as many rows is left as it is.
-    pub fn finish(mut self, id: &str) -> Result<Finished> {
-        let finished = self.complete(id);
+    /// Completes the file and gives it its name, of which `before` is told when the file is on disk. A whole file of that name with as
+    /// many rows is left as it is.
+    pub fn finish(mut self, id: &str, before: &mut dyn FnMut(&Path) -> io::Result<()>) -> Result<Finished> {
+        let finished = self.complete(id, before);
         if finished.as_ref().map_or(true, |finished| finished.existed) {
             self.discard();
         }
@@ -82,7 +83,7 @@ impl Part {
     }
 
     /// LAKE-1: whole and on disk first, then visible.
-    fn complete(&mut self, id: &str) -> Result<Finished> {
+    fn complete(&mut self, id: &str, before: &mut dyn FnMut(&Path) -> io::Result<()>) -> Result<Finished> {
         let rows = self.file.finish()?.file_metadata().num_rows();
         let path = self.directory.join(format!("{id}.parquet"));
         if rows_of(&path) == Some(rows) {
@@ -93,8 +94,15 @@ impl Part {
         let file = self.file.inner().get_ref();
         file.sync_all()?;
         let bytes = file.metadata()?.len();
+        before(&path)?;
         fs::rename(&self.temporary, &path)?;
-        File::open(&self.directory)?.sync_all()?;
+        let synced = File::open(&self.directory).and_then(|directory| directory.sync_all());
+        if let Err(error) = synced
+            && fs::remove_file(&path).is_ok()
+        {
+            // Not known to stay: the rows are said to be lost, so they must not be there.
+            return Err(error.into());
+        }
         Ok(Finished { path, bytes, existed: false })
     }
 
@@ -127,7 +135,7 @@ fn create_directories(directory: &Path) -> Result<()> {
     };
     create_directories(parent)?;
     match fs::create_dir(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error.into()),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
         _ => {}
     }
     File::open(parent)?.sync_all()?;

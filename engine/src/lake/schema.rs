@@ -178,6 +178,12 @@ impl<R: 'static> Table<R> {
         Waiting { rows: 0, present: self.groups.iter().map(|_| Vec::new()).collect(), values }
     }
 
+    /// Memory of one waiting row at most, bytes, without its names.
+    pub fn row_bytes(&self) -> usize {
+        let Waiting { present, values, .. } = self.no_rows();
+        present.len() + values.iter().map(Values::row_bytes).sum::<usize>()
+    }
+
     /// Appends rows to all columns: a long batch by several threads, each with columns of its own.
     pub fn fill(&self, rows: &[&R], points: &[ObservationPoint], waiting: &mut Waiting)
     where

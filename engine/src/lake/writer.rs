@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use parquet::{errors::ParquetError, file::properties::WriterProperties};
@@ -14,10 +14,11 @@ use sha1::{Digest, Sha1};
 
 use super::{
     LakeError, LakeSettings, check_site,
-    column::Waiting,
+    column::{NAME_BYTES, NAME_TEXT_BYTES, Waiting},
     coverage_table,
-    encode::{Arrangement, Scratch},
+    encode::{self, Arrangement, Scratch},
     flow_table,
+    journal::{self, Journal, Opening, Tally},
     lock::DirectoryLock,
     part::Part,
     recover::{Recovered, recover},
@@ -61,6 +62,8 @@ trait Row: Sync + 'static {
     fn identity(&self) -> [u64; 6];
     /// Packets of the row, for the ledger.
     fn count(&self) -> Count;
+    /// The row by taps, for the books.
+    fn tally(&self, to: &mut Tally);
 }
 
 impl Row for Flow {
@@ -74,6 +77,9 @@ impl Row for Flow {
     fn count(&self) -> Count {
         let [forward, reverse] = &self.side.0;
         Count { packets: forward.packets + reverse.packets, octets: forward.layer2_octets + reverse.layer2_octets }
+    }
+    fn tally(&self, to: &mut Tally) {
+        to.flow(self);
     }
 }
 
@@ -111,6 +117,9 @@ impl Row for CoverageRow {
     fn count(&self) -> Count {
         Count::default()
     }
+    fn tally(&self, to: &mut Tally) {
+        to.coverage(self);
+    }
 }
 
 /// Rows of one hour that are not visible yet.
@@ -121,6 +130,7 @@ struct Open {
     rows: usize,
     count: Count,
     identity: Sha1,
+    tally: Tally,
     part: Option<Part>,
 }
 
@@ -164,12 +174,21 @@ struct Sheet<R: 'static> {
     prefix: Sha1,
     settings: LakeSettings,
     open: BTreeMap<i64, Open>,
-    spare: Vec<Waiting>,
+    /// Rows that wait in all open hours together: at most one row group.
+    waiting: usize,
+    /// Record time of the newest push.
+    now: Option<UnixNanos>,
+    /// Memory of an hour that was closed.
+    spare: Option<Waiting>,
     scratch: Vec<Scratch>,
     written: Totals,
     /// Ids of this writer's files.
     ids: HashSet<String>,
+    journal: Option<SharedJournal>,
 }
+
+/// The books, which the pipeline changes when taps come and go.
+pub type SharedJournal = Arc<Mutex<Journal>>;
 
 /// Ids remembered, so that equal files of one run do not become one. Years of a live engine's files.
 const IDS_KEPT: usize = 1 << 16;
@@ -192,10 +211,13 @@ impl<R: Row> Sheet<R> {
             prefix,
             settings: settings.clone(),
             open: BTreeMap::new(),
-            spare: Vec::new(),
+            waiting: 0,
+            now: None,
+            spare: None,
             scratch: Vec::new(),
             written: Totals::default(),
             ids: HashSet::new(),
+            journal: None,
         }
     }
 
@@ -206,10 +228,12 @@ impl<R: Row> Sheet<R> {
     /// Appends rows; `now` is record time.
     fn push(&mut self, rows: &[&R], now: UnixNanos, points: &[ObservationPoint], failure: &mut Option<Failure>) {
         let span = self.span();
-        let old: Vec<i64> =
-            self.open.iter().filter(|(_, open)| now.abs_diff(open.since) >= span).map(|(&hour, _)| hour).collect();
-        for hour in old {
-            self.finish(hour, failure);
+        // LAKE-2: rows of one time are cut alike, in however many pieces they come.
+        if self.now.replace(now) != Some(now) {
+            let old = self.open.iter().filter(|(_, open)| now.abs_diff(open.since) >= span);
+            for hour in old.map(|(&hour, _)| hour).collect::<Vec<_>>() {
+                self.finish(hour, failure);
+            }
         }
         let mut rest = rows;
         while let Some(first) = rest.first() {
@@ -234,16 +258,30 @@ impl<R: Row> Sheet<R> {
             let oldest = self.open.iter().min_by_key(|(_, open)| open.since).map(|(&hour, _)| hour);
             oldest.into_iter().for_each(|hour| self.finish(hour, failure));
         }
+        if self.waiting >= self.settings.row_group_rows {
+            self.make_room(failure);
+        }
         let open = self.open.entry(hour).or_insert_with(|| Open {
             since: at,
-            waiting: self.spare.pop().unwrap_or_else(|| self.table.no_rows()),
+            waiting: self.spare.take().unwrap_or_else(|| self.table.no_rows()),
             rows: 0,
             count: Count::default(),
             identity: self.prefix.clone(),
+            tally: Tally::default(),
             part: None,
         });
-        let room = (self.settings.row_group_rows - open.waiting.rows).min(self.settings.rotate_rows - open.rows);
+        let room = (self.settings.row_group_rows - self.waiting).min(self.settings.rotate_rows - open.rows);
         (open.since, room)
+    }
+
+    /// Writes the rows of the hour that has most.
+    fn make_room(&mut self, failure: &mut Option<Failure>) {
+        let longest = self.open.iter().max_by_key(|(_, open)| open.waiting.rows).map(|(&hour, _)| hour);
+        if let Some(hour) = longest
+            && let Err(source) = self.append(hour)
+        {
+            self.give_up(hour, source, failure);
+        }
     }
 
     fn take(&mut self, hour: i64, rows: &[&R], points: &[ObservationPoint], failure: &mut Option<Failure>) {
@@ -256,8 +294,12 @@ impl<R: Row> Sheet<R> {
             }
             open.identity.update(words);
             open.count.add(row.count());
+            if self.journal.is_some() {
+                row.tally(&mut open.tally);
+            }
         }
         open.rows += rows.len();
+        self.waiting += rows.len();
         if open.rows >= self.settings.rotate_rows {
             self.finish(hour, failure);
         } else if open.waiting.rows >= self.settings.row_group_rows
@@ -279,7 +321,14 @@ impl<R: Row> Sheet<R> {
             }
         };
         part.append(&open.waiting, &self.arrangement, &self.settings, &mut self.scratch)?;
+        self.waiting -= open.waiting.rows;
         open.waiting.clear();
+        if self.open.len() > 1
+            && let Some(open) = self.open.get_mut(&hour)
+        {
+            // Each hour would keep the memory of a whole row group.
+            open.waiting = self.table.no_rows();
+        }
         Ok(())
     }
 
@@ -293,7 +342,16 @@ impl<R: Row> Sheet<R> {
         let Some(mut open) = self.open.remove(&hour) else { return };
         let Some(part) = open.part.take() else { return };
         let id = self.new_id(&open.identity);
-        match part.finish(&id) {
+        let finished = match &self.journal {
+            None => part.finish(&id, &mut |_| Ok(())),
+            Some(journal) => {
+                let mut journal = held(journal);
+                let finished = part.finish(&id, &mut |path| journal.intend(path, &open.tally));
+                journal.resolve(finished.as_ref().is_ok_and(|finished| !finished.existed));
+                finished
+            }
+        };
+        match finished {
             Ok(finished) => {
                 self.written.rows += open.rows as u64;
                 self.written.packets += open.count.packets;
@@ -304,9 +362,9 @@ impl<R: Row> Sheet<R> {
                     self.written.files += 1;
                     self.written.bytes += finished.bytes;
                 }
-                self.spare.push(open.waiting);
+                self.spare = Some(open.waiting);
             }
-            Err(source) => note_failure(failure, self.directory_of(hour), &open, source),
+            Err(source) => self.lose(hour, &open, source, failure),
         }
     }
 
@@ -330,10 +388,18 @@ impl<R: Row> Sheet<R> {
     /// Counts the rows of an hour as lost.
     fn give_up(&mut self, hour: i64, source: ParquetError, failure: &mut Option<Failure>) {
         let Some(mut open) = self.open.remove(&hour) else { return };
-        note_failure(failure, self.directory_of(hour), &open, source);
+        self.waiting -= open.waiting.rows;
+        self.lose(hour, &open, source, failure);
         if let Some(part) = open.part.take() {
             part.discard();
         }
+    }
+
+    fn lose(&self, hour: i64, open: &Open, source: ParquetError, failure: &mut Option<Failure>) {
+        if let Some(journal) = &self.journal {
+            held(journal).lose(&open.tally);
+        }
+        note_failure(failure, self.directory_of(hour), open, source);
     }
 
     fn finish_all(&mut self, failure: &mut Option<Failure>) {
@@ -349,6 +415,16 @@ impl<R: Row> Sheet<R> {
     }
 }
 
+/// The most memory of a lake's writer, bytes: rows that wait for their row group, the row group in the making, ids of files. Coverage is
+/// a row per observation point and minute.
+pub fn memory_bound(settings: &LakeSettings) -> u64 {
+    const ID_BYTES: usize = size_of::<String>() + 48;
+    let values = flow_table::table().row_bytes();
+    let waiting = settings.row_group_rows * (values + flow_table::CHOSEN_NAMES * NAME_BYTES);
+    let encoded = encode::bound(settings, values + flow_table::CHOSEN_NAMES * NAME_TEXT_BYTES);
+    (waiting + encoded + 2 * IDS_KEPT * ID_BYTES) as u64
+}
+
 /// The lake's writer. It holds the data directory's lock.
 pub struct Writer {
     flows: Sheet<Flow>,
@@ -356,7 +432,13 @@ pub struct Writer {
     /// Rows of sidedness come by another way than those of the ledger, so the order of the two is not the same in every replay.
     sides: Sheet<CoverageRow>,
     recovered: Recovered,
+    data: PathBuf,
+    journal: Option<SharedJournal>,
     _lock: DirectoryLock,
+}
+
+fn held(journal: &SharedJournal) -> MutexGuard<'_, Journal> {
+    journal.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const _: fn() = || {
@@ -386,13 +468,38 @@ impl Writer {
             page_rows: settings.page_rows.max(1),
             ..settings.clone()
         };
+        let mut recovered = recover(&lake)?;
+        if let Some(octets) = journal::remove_unfinished(directory) {
+            recovered.removed += 1;
+            recovered.removed_bytes += octets;
+        }
         Ok(Self {
-            recovered: recover(&lake)?,
+            recovered,
             flows: Sheet::new(flow_table::table(), &lake, site, &settings, source),
             coverage: Sheet::new(coverage_table::table(), &lake, site, &settings, source),
+            data: directory.to_owned(),
+            journal: None,
             sides: Sheet::new(coverage_table::table(), &lake, site, &settings, source),
             _lock: lock,
         })
+    }
+
+    /// Keeps the books of `taps` from here on: see [`Journal::open`].
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn keep_books(
+        &mut self,
+        site: &str,
+        taps: &[impl AsRef<str>],
+        new: (String, [u64; 5]),
+    ) -> Result<(SharedJournal, Opening), LakeError> {
+        let (journal, opening) = Journal::open(&self.data, site, taps, new)?;
+        let journal = Arc::new(Mutex::new(journal));
+        for kept in [&mut self.journal, &mut self.flows.journal, &mut self.coverage.journal] {
+            *kept = Some(Arc::clone(&journal));
+        }
+        Ok((journal, opening))
     }
 
     /// What the start found.
@@ -405,7 +512,11 @@ impl Writer {
         let mut failure = None;
         let rows: Vec<&Flow> = batch.rows().collect();
         self.flows.push(&rows, batch.watermark(), points, &mut failure);
-        failure.map_or(Ok(()), |failure| Err(failure.into()))
+        match (failure, &self.journal) {
+            (Some(failure), _) => Err(failure.into()),
+            (None, Some(journal)) => held(journal).keep(batch.watermark()),
+            (None, None) => Ok(()),
+        }
     }
 
     /// Writes coverage rows.

@@ -7,17 +7,18 @@ use std::{
 };
 
 use super::{
-    DemoRequest, Outcome, PipelineError, ReplayRequest, Stages, Watched, books::PointCounters, meter_settings, random_words,
-    replay,
+    DemoRequest, Intake, Outcome, PipelineError, ReplayRequest, Stages, Watched, books::PointCounters, memory_of_run,
+    meter_settings, replay,
 };
 use crate::{
     capture::{
-        live::{self, Hook, HookChoice, Live, LiveReport, LiveSettings, OBJECT, TapSettings},
+        live::{self, Hook, HookChoice, Live, LiveReport, LiveSettings, OBJECT, Origin, TapSettings, UtcOffset},
         native::DropSamples,
     },
     config::{self, Config},
     flow::ObservationPoint,
     lab::{self, Lab, LabError, Namespace, Pace, Player},
+    limit::FLUSH_SLACK_SECS,
     progress::Progress,
     scene::{Scene, SceneSize},
     serve::{
@@ -38,7 +39,7 @@ const DEMO_PATIENCE_LOOKS: u32 = 20;
 
 /// Meters the configuration's interfaces until the token is set.
 pub fn run(config: &Config, data: &Path, shutdown: &Shutdown, progress: &Arc<Progress>) -> Outcome {
-    run_until(config, data, None, progress, |_| shutdown.wait(LOOK)).unwrap_or_else(|error| nothing(config, error))
+    run_until(config, data, Place::default(), progress, |_| shutdown.wait(LOOK)).unwrap_or_else(|error| nothing(config, error))
 }
 
 /// Meters the configuration's interfaces, which are in `inside`, until `stop` says so; it is asked from when capture stands, again
@@ -50,18 +51,41 @@ pub fn run_inside(
     progress: &Arc<Progress>,
     mut stop: impl FnMut() -> bool,
 ) -> Outcome {
-    run_until(config, data, Some(inside), progress, |_| stop()).unwrap_or_else(|error| nothing(config, error))
+    let place = Place { inside: Some(inside), utc_offset: None };
+    run_until(config, data, place, progress, |_| stop()).unwrap_or_else(|error| nothing(config, error))
+}
+
+/// The same by another clock than the host's: `utc_offset` is asked at each Mark.
+pub fn run_by_clock(
+    config: &Config,
+    data: &Path,
+    inside: &Namespace,
+    utc_offset: UtcOffset,
+    progress: &Arc<Progress>,
+    mut stop: impl FnMut() -> bool,
+) -> Outcome {
+    let place = Place { inside: Some(inside), utc_offset: Some(utc_offset) };
+    run_until(config, data, place, progress, |_| stop()).unwrap_or_else(|error| nothing(config, error))
+}
+
+/// Where the interfaces are, and what time it is there.
+#[derive(Clone, Copy, Default)]
+struct Place<'a> {
+    /// Their network namespace, when it is not the process's.
+    inside: Option<&'a Namespace>,
+    /// What ties Marks to UTC, when it is not the host's clocks.
+    utc_offset: Option<UtcOffset>,
 }
 
 fn nothing(config: &Config, error: PipelineError) -> Outcome {
     Outcome { summary: Summary::of_nothing(&config.site), error: Some(error) }
 }
 
-/// Meters until `stop` says so; it is asked every [`LOOK`] and does the waiting. With a namespace, the interfaces are in it.
+/// Meters until `stop` says so; it is asked every [`LOOK`] and does the waiting.
 fn run_until(
     config: &Config,
     data: &Path,
-    inside: Option<&Namespace>,
+    place: Place<'_>,
     progress: &Arc<Progress>,
     mut stop: impl FnMut(&Watched) -> bool,
 ) -> Result<Outcome, PipelineError> {
@@ -82,53 +106,99 @@ fn run_until(
     let per_tap = live::rings_per_tap().map_err(PipelineError::stage)?;
     let rings = per_tap.saturating_mul(u16::try_from(config.interfaces.len()).unwrap_or(u16::MAX));
     let source = format!("live {}", config.interfaces.join(","));
-    let stages = Stages::start(config, data, &source, rings, per_tap, &watched)?;
-    let started = start_capture(config, &stages, inside);
-    let live = match started {
+    let intake = Intake { source: &source, rings, rings_per_point: per_tap, live: true };
+    let mut stages = Stages::start(config, data, &intake, memory_of_run(config)?, &watched)?;
+    let started = start_capture(config, &stages, place);
+    let mut live = match started {
         Ok(live) => live,
         Err(error) => {
+            if let Some(resumed) = stages.resumed.take() {
+                resumed.abandon();
+            }
             let finished = stages.finish(None, &watched);
             return Ok(Outcome { summary: finished.summary(&config.site, Vec::new()), error: Some(error) });
         }
     };
-    announce(&live, &watched);
+    announce(&live, config, &watched);
     let mut drained = true;
     while drained && !stop(&watched) {
+        tend(&mut live, place.inside, &watched);
         look(&live, &stages, &watched);
         drained = live.is_draining();
     }
     let report = live.stop();
     tell_taps(&report.taps, &watched);
-    let finished = stages.finish(Some(report.ledger()), &watched);
+    let finished = stages.finish(None, &watched);
     let error = finished.error.as_ref().is_none().then(|| incomplete(&report, drained)).flatten();
-    let summary = finished.summary(&config.site, Vec::new());
+    let mut summary = finished.summary(&config.site, Vec::new());
+    summary.flush_interval_seconds = Some(flush_interval(config).as_secs());
     Ok(Outcome { summary, error: finished.error.or(error) })
 }
 
-fn start_capture(config: &Config, stages: &Stages, inside: Option<&Namespace>) -> Result<Live, PipelineError> {
-    let settings = live_settings(config);
+fn start_capture(config: &Config, stages: &Stages, place: Place<'_>) -> Result<Live, PipelineError> {
+    let resumed = stages.resumed.as_ref().ok_or_else(|| PipelineError::Died("books".to_owned()))?;
+    let settings = live_settings(config, resumed.hash_keys());
     let outlets = &stages.outlets;
-    let start = || Live::start(&settings, OBJECT, outlets, &mut |_| Box::new(DropSamples));
-    let live = match inside {
+    let start = || {
+        let carried = resumed.fit(&settings, outlets)?;
+        let origin = Origin { pins: resumed.pins(), carried: &carried, utc_offset: place.utc_offset };
+        Live::start(&settings, OBJECT, outlets, &mut |_| Box::new(DropSamples), origin).map_err(PipelineError::stage)
+    };
+    match place.inside {
         Some(namespace) => namespace.run(start).map_err(PipelineError::stage)?,
         None => start(),
+    }
+}
+
+/// Looks after interfaces that go and come back.
+fn tend(live: &mut Live, inside: Option<&Namespace>, watched: &Watched) {
+    let said = match inside {
+        Some(namespace) => namespace.run(|| live.tend()).unwrap_or_else(|error| vec![error.to_string()]),
+        None => live.tend(),
     };
-    live.map_err(PipelineError::stage)
+    if said.is_empty() {
+        return;
+    }
+    for line in said {
+        tracing::warn!("{line}");
+    }
+    match live.taps().into_iter().find(|tap| tap.gone) {
+        Some(tap) => watched.health.fails(Condition::Capture, format!("interface {} is gone", tap.name)),
+        None => watched.health.holds(Condition::Capture),
+    }
 }
 
 fn incomplete(report: &LiveReport, drained: bool) -> Option<PipelineError> {
     if let Some(name) = report.dead_threads.first() {
         return Some(PipelineError::Died(name.clone()));
     }
+    if let Some(tap) = report.taps.iter().find(|tap| tap.gone) {
+        return Some(PipelineError::Gone(tap.name.clone()));
+    }
     (!drained || !report.complete()).then(|| PipelineError::Died("drain".to_owned()))
 }
 
-fn announce(live: &Live, watched: &Watched) {
+/// The longest time that a packet is in memory only, and so the most that the end of an engine can lose: its flow's segment ends, its
+/// flow is idle, its file is open.
+fn flush_interval(config: &Config) -> Duration {
+    let timeouts = config.biflow.active_timeout + config.biflow.idle_timeout;
+    timeouts + config.lake.rotate_after + Duration::from_secs(FLUSH_SLACK_SECS)
+}
+
+fn announce(live: &Live, config: &Config, watched: &Watched) {
+    tracing::info!(
+        "every packet is in a file within {} s; a crash loses no more, and it is counted",
+        flush_interval(config).as_secs()
+    );
     for warning in live.warnings() {
         tracing::warn!("{warning}");
     }
     for tap in live.taps() {
-        tracing::info!("{} is metered by {}", tap.name, tap.hook.name());
+        let how = if tap.adopted { ", taken over without a gap" } else { "" };
+        tracing::info!("{} is metered by {}{how}", tap.name, tap.hook.name());
+        if let Some(why) = &tap.unpinned {
+            tracing::warn!("{}: the program cannot be pinned ({why}): nothing is metered between two engines", tap.name);
+        }
         for refused in &tap.refused {
             tracing::info!("{}: {refused}", tap.name);
         }
@@ -172,7 +242,7 @@ fn tell_taps(taps: &[live::TapState], watched: &Watched) {
     }
 }
 
-fn live_settings(config: &Config) -> LiveSettings {
+fn live_settings(config: &Config, hash_keys: [u64; 5]) -> LiveSettings {
     let hook = match config.meter.hook {
         config::Hook::Auto => HookChoice::Auto,
         config::Hook::XdpNative => HookChoice::Native,
@@ -183,7 +253,7 @@ fn live_settings(config: &Config) -> LiveSettings {
     let tap = |name: &Arc<str>| TapSettings { hook, dedicated, ..TapSettings::dedicated(name) };
     LiveSettings {
         taps: config.interfaces.iter().map(tap).collect(),
-        meter: meter_settings(config, random_words()),
+        meter: meter_settings(config, hash_keys),
         ring_bytes: config.meter.ring_bytes,
         mark_millis: u32::try_from(config.meter.mark_interval.as_millis()).unwrap_or(u32::MAX),
         drain_threads: 0,
@@ -224,7 +294,8 @@ fn live_demo(
         lab.tap().name()
     );
     let mut stage = Playing { lab, tap, scene, player: None, sent: None, last_seen: 0, looks: 0 };
-    let outcome = run_until(&config, data, Some(lab.tap()), progress, |watched| {
+    let place = Place { inside: Some(lab.tap()), utc_offset: None };
+    let outcome = run_until(&config, data, place, progress, |watched| {
         let done = stage.step(watched);
         done || shutdown.wait(LOOK)
     })?;

@@ -1,7 +1,6 @@
 //! Replay: captures through the native meter.
 
 use std::{
-    path::Path,
     sync::{Arc, PoisonError, atomic::Ordering},
     thread,
     time::Duration,
@@ -9,7 +8,7 @@ use std::{
 
 use auscult_ebpf::settings::Settings;
 
-use super::{Finished, Outcome, PipelineError, ReplayRequest, Stages, Watched, meter_settings};
+use super::{Finished, Intake, Outcome, PipelineError, ReplayRequest, Stages, Watched, memory_of_replay, meter_settings};
 use crate::{
     capture::{
         native::{DropSamples, NativeMeter},
@@ -49,7 +48,7 @@ fn try_replay(
     let replay = Replay::open(&request.inputs).map_err(PipelineError::stage)?;
     let (watched, _server) = watch(request, progress)?;
     let mut reading = Reading { replay, watched, faults: Vec::new() };
-    reading.meter(config, &request.data, request.speed, shutdown)
+    reading.meter(config, request, shutdown)
 }
 
 /// What is shared with whoever watches, and the metrics server when one is asked for.
@@ -78,14 +77,16 @@ struct Reading {
 }
 
 impl Reading {
-    fn meter(&mut self, config: &Config, data: &Path, speed: Option<f64>, shutdown: &Shutdown) -> Result<Outcome, PipelineError> {
-        let stages = Stages::start(config, data, "replay", 1, 1, &self.watched)?;
+    fn meter(&mut self, config: &Config, request: &ReplayRequest, shutdown: &Shutdown) -> Result<Outcome, PipelineError> {
+        let memory = memory_of_replay(config, &request.inputs);
+        let intake = Intake { source: "replay", rings: 1, rings_per_point: 1, live: false };
+        let stages = Stages::start(config, &request.data, &intake, memory, &self.watched)?;
         self.watched.health.holds(Condition::Capture);
         let batches = Batches::new(0, stages.outlets.clone());
         // Fixed hash keys: which flows share a set must not change from run to run.
         let settings = meter_settings(config, Settings::plain().hash_keys);
         let mut meter = NativeMeter::new(settings, batches, Box::new(DropSamples));
-        let mut pace = speed.and_then(Pace::new);
+        let mut pace = request.speed.and_then(Pace::new);
         let read = self.frames(&mut meter, pace.as_mut(), shutdown);
         let closed = meter.finish();
         let ledger = closed.ok().flatten().map(|at_mark| at_mark.ledger);

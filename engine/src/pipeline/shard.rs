@@ -5,7 +5,10 @@ use std::time::Duration;
 use auscult_ebpf::record::Delta;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::{Watched, store::ToStore};
+use super::{
+    Watched,
+    store::{FromShard, RowsWaiting},
+};
 use crate::{batch::Message, biflow::Table};
 
 /// How long a shard waits before it says that it lives.
@@ -22,7 +25,9 @@ pub struct Shard {
     /// Emptied batches, back to capture.
     pub give_back: Sender<Vec<Delta>>,
     /// To the lake.
-    pub to: Sender<ToStore>,
+    pub to: Sender<FromShard>,
+    /// How many rows may wait on that way.
+    pub rows: RowsWaiting,
 }
 
 impl Shard {
@@ -36,17 +41,19 @@ impl Shard {
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let epoch = self.table.message(&message);
+            let mut epoch = self.table.message(&message);
             if let Message::Deltas { mut deltas, .. } = message {
                 deltas.clear();
                 // A full way back means that capture has enough empty batches.
                 drop(self.give_back.try_send(deltas));
             }
-            if let Some(epoch) = epoch {
-                let told = ToStore::Epoch { shard: self.number, epoch, statistics: self.table.statistics() };
-                if self.to.send(told).is_err() {
+            while let Some(finished) = epoch {
+                let permit = self.rows.wait_for(finished.rows.len(), || beat.tick());
+                let statistics = self.table.statistics();
+                if self.to.send(FromShard { epoch: finished, statistics, permit }).is_err() {
                     return;
                 }
+                epoch = self.table.more();
             }
         }
     }

@@ -1,8 +1,11 @@
 //! The store: epochs of all shards in, merged batches into the lake, coverage rows beside them.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crossbeam::channel::{Receiver, RecvError, Select, never};
 
 use super::{PipelineError, Watched, count, points_now, sides::SideBooks};
 use crate::{
@@ -11,6 +14,7 @@ use crate::{
     flow::{FlowBatch, FlowEndReason, ObservationPoint},
     lake::{LakeError, Totals, Writer},
     ledger::Count,
+    limit::ROWS_WAITING_MAX,
     serve::health::Condition,
     sidedness::{Sidedness, TRANSPORTS},
     summary::Sided,
@@ -19,19 +23,46 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// To the store.
-pub enum ToStore {
-    /// An epoch of one shard.
-    Epoch {
-        /// The shard.
-        shard: usize,
-        /// Its rows.
-        epoch: Epoch,
-        /// Its table.
-        statistics: Statistics,
-    },
-    /// Minutes that have ended.
-    Coverage(Vec<CoverageRow>),
+/// An epoch of one shard, or a part of one, on its way to the store.
+pub struct FromShard {
+    /// Its rows.
+    pub epoch: Epoch,
+    /// Its table.
+    pub statistics: Statistics,
+    /// Ends its claim to the way's room when it is dropped.
+    pub permit: Permit,
+}
+
+/// Rows of one shard on their way to the store: at most [`ROWS_WAITING_MAX`], because epochs may be long or short.
+#[derive(Clone, Default)]
+pub struct RowsWaiting(Arc<(Mutex<usize>, Condvar)>);
+
+/// So many rows are on their way.
+pub struct Permit {
+    rows: usize,
+    waiting: RowsWaiting,
+}
+
+impl RowsWaiting {
+    /// Waits until that many rows have room; says once in a while that it still does.
+    pub fn wait_for(&self, rows: usize, still: impl Fn()) -> Permit {
+        let (waiting, given_back) = &*self.0;
+        let mut held = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        while *held > 0 && *held + rows > ROWS_WAITING_MAX {
+            held = given_back.wait_timeout(held, PATIENCE).unwrap_or_else(PoisonError::into_inner).0;
+            still();
+        }
+        *held += rows;
+        Permit { rows, waiting: self.clone() }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let (waiting, given_back) = &*self.waiting.0;
+        *waiting.lock().unwrap_or_else(PoisonError::into_inner) -= self.rows;
+        given_back.notify_one();
+    }
 }
 
 /// What was stored.
@@ -45,6 +76,8 @@ pub struct Stored {
     pub sided: Sided,
     /// Packets in rows that could not be written.
     pub lost: Count,
+    /// Deltas merged early.
+    pub hurried: u64,
     /// The first error.
     pub error: Option<PipelineError>,
 }
@@ -58,6 +91,8 @@ pub struct Store {
     points: Vec<ObservationPoint>,
     watched: Watched,
     stored: Stored,
+    /// Files there were when one could not be written.
+    failed_at: Option<u64>,
 }
 
 impl Store {
@@ -65,35 +100,48 @@ impl Store {
     pub fn new(writer: Writer, shards: usize, idle_nanos: i64, watched: Watched) -> Self {
         let statistics = (0..shards).map(|_| None).collect();
         let (merge, sides) = (Merge::new(shards), SideBooks::new(idle_nanos));
-        Self { writer, merge, statistics, sides, points: Vec::new(), watched, stored: Stored::default() }
+        Self { writer, merge, statistics, sides, points: Vec::new(), watched, stored: Stored::default(), failed_at: None }
     }
 
-    /// Runs until every sender is gone, then closes the lake.
-    pub fn run(mut self, from: &Receiver<ToStore>) -> Stored {
+    /// Runs until every sender is gone, then closes the lake. Epochs are taken of those shards alone that the next batch waits for: what
+    /// the others have ready waits on their way, whose room is bounded.
+    pub fn run(mut self, mut shards: Vec<Receiver<FromShard>>, mut coverage: Receiver<Vec<CoverageRow>>) -> Stored {
         let beat = self.watched.health.watch("store");
-        loop {
+        let (mut open, mut coverage_open) = (shards.len(), true);
+        while open > 0 || coverage_open {
             beat.tick();
-            match from.recv_timeout(PATIENCE) {
-                Ok(ToStore::Epoch { shard, epoch, statistics }) => {
-                    self.statistics[shard] = Some(statistics);
-                    self.merge.push(shard, epoch);
-                    while let Some(batch) = self.merge.next_batch() {
-                        self.flows(&batch);
+            let mut select = Select::new();
+            select.recv(&coverage);
+            let lacking: Vec<usize> = (0..shards.len()).filter(|&shard| self.merge.lacks(shard)).collect();
+            for &shard in &lacking {
+                select.recv(&shards[shard]);
+            }
+            let Ok(ready) = select.select_timeout(PATIENCE) else { continue };
+            match ready.index().checked_sub(1).map(|nth| lacking[nth]) {
+                None => match ready.recv(&coverage) {
+                    Ok(rows) => {
+                        let written = self.writer.coverage(&rows);
+                        self.check(written);
                     }
-                    self.tell();
-                }
-                Ok(ToStore::Coverage(rows)) => {
-                    let written = self.writer.coverage(&rows);
-                    self.check(written);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+                    Err(RecvError) => (coverage, coverage_open) = (never(), false),
+                },
+                Some(shard) => match ready.recv(&shards[shard]) {
+                    Ok(FromShard { epoch, statistics, permit }) => {
+                        drop(permit);
+                        self.epoch(shard, epoch, statistics);
+                    }
+                    Err(RecvError) => {
+                        shards[shard] = never();
+                        open -= 1;
+                    }
+                },
             }
         }
-        let Self { mut writer, sides, points, watched, mut stored, .. } = self;
+        let Self { mut writer, sides, points, watched, mut stored, statistics, .. } = self;
         let (rows, sided) = sides.finish(&points);
         stored.sided = sided;
         note(&mut stored, &watched, writer.coverage(&rows));
+        stored.hurried = statistics.iter().flatten().map(|table| table.hurried).sum();
         let (totals, closed) = writer.close();
         stored.totals = totals;
         note(&mut stored, &watched, closed);
@@ -101,6 +149,15 @@ impl Store {
             tell_totals(telemetry, &stored.totals);
         }
         stored
+    }
+
+    fn epoch(&mut self, shard: usize, epoch: Epoch, statistics: Statistics) {
+        self.statistics[shard] = Some(statistics);
+        self.merge.push(shard, epoch);
+        while let Some(batch) = self.merge.next_batch() {
+            self.flows(&batch);
+        }
+        self.tell();
     }
 
     fn flows(&mut self, batch: &FlowBatch) {
@@ -120,6 +177,14 @@ impl Store {
     }
 
     fn check(&mut self, written: Result<(), LakeError>) {
+        let files = self.writer.totals().files;
+        if written.is_err() {
+            self.failed_at = Some(files);
+        } else if self.failed_at.is_some_and(|then| files > then) {
+            self.failed_at = None;
+            tracing::warn!("files can be written again; what could not be is counted as lost");
+            self.watched.health.holds(Condition::Lake);
+        }
         note(&mut self.stored, &self.watched, written);
     }
 
@@ -130,6 +195,7 @@ impl Store {
         telemetry.set(Metric::BiflowLiveFlows, &[], signed(known().map(|s| s.live).sum()));
         telemetry.set(Metric::BiflowTableBytes, &[], signed(known().map(|s| s.memory_bytes).sum()));
         telemetry.follow(Metric::BiflowDeltas, &[], known().map(|s| s.deltas).sum());
+        telemetry.follow(Metric::BiflowHurriedDeltas, &[], known().map(|s| s.hurried).sum());
         for (position, reason) in FlowEndReason::ALL.iter().enumerate() {
             let exported = known().map(|s| s.exported[position]).sum();
             telemetry.follow(Metric::BiflowFlowsExported, &[reason.name()], exported);

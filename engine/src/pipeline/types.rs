@@ -24,6 +24,9 @@ pub enum PipelineError {
     /// A thread panicked.
     #[error("thread {0} died: what it held is lost and the ledger says how much; report this with the log")]
     Died(String),
+    /// An interface was gone at the end.
+    #[error("interface {0} is gone: nothing was metered there any more; bring it back, or leave it out of `interfaces`")]
+    Gone(String),
     /// Inputs could not be read to their end.
     #[error("{first}{}", more(*.others))]
     Inputs {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{Named, Sided, SidedScope, Summary};
+use super::{MemoryBound, Named, Sided, SidedScope, Summary};
 use crate::{
     limit::{ONE_SIDED_PERCENT_NAMED, ONE_SIDED_SCOPES_NAMED},
     sidedness::{Sidedness, Sides},
@@ -47,6 +47,13 @@ fn parts(named: &Named) -> String {
     let parts: Vec<String> =
         named.0.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name} {}", Grouped(*count))).collect();
     parts.join(", ")
+}
+
+impl Display for MemoryBound {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let parts: Vec<String> = self.parts.0.iter().map(|(part, bytes)| format!("{part} {}", Size(*bytes))).collect();
+        write!(f, "at most {} of resident memory by this configuration: {}", Size(self.resident_bytes), parts.join(", "))
+    }
 }
 
 fn line(f: &mut Formatter<'_>, sign: char, name: &str, packets: u64, rest: &str) -> fmt::Result {
@@ -121,8 +128,13 @@ impl Display for Summary {
         }
         field("files", self.files_written, Size(self.bytes_written).to_string())?;
         let rate = Grouped(self.packets_per_second.round() as u64);
-        let memory = self.peak_memory_bytes.map(|bytes| format!(", peak memory {}", Size(bytes))).unwrap_or_default();
+        let bound =
+            if self.memory_bound_bytes > 0 { format!(" of at most {}", Size(self.memory_bound_bytes)) } else { String::new() };
+        let memory = self.peak_memory_bytes.map(|bytes| format!(", peak memory {}{bound}", Size(bytes))).unwrap_or_default();
         writeln!(f, "{:<14} {:>17.3} s  {rate} packets/s{memory}", "time", self.elapsed_seconds)?;
+        if let Some(seconds) = self.flush_interval_seconds {
+            writeln!(f, "{:<14} {:>19}  the most that a crash can lose", "flush interval", format!("{} s", Grouped(seconds)))?;
+        }
         for error in &self.input_errors {
             writeln!(f, "not read to its end: {}", error.error)?;
         }
@@ -169,6 +181,10 @@ mod tests {
             bytes_written: 1_572_864,
             elapsed_seconds: 0.5,
             peak_memory_bytes: Some(64 << 20),
+            memory_bound: MemoryBound {
+                parts: Named(vec![("lake", 96 << 20), ("process", 32 << 20)]),
+                resident_bytes: 128 << 20,
+            },
             input_errors: vec![InputError {
                 input: "b.pcap".to_owned(),
                 error: "b.pcap is cut short after 12 packets".to_owned(),
@@ -193,7 +209,7 @@ flows                       12,045  idle_timeout 900, active_timeout 100, end_of
 samples                      1,200  clinical 1,200
 samples shed                     4  name 4
 files                            3  1.5 MiB
-time                       0.500 s  2,469,134 packets/s, peak memory 64.0 MiB
+time                       0.500 s  2,469,134 packets/s, peak memory 64.0 MiB of at most 128.0 MiB
 not read to its end: b.pcap is cut short after 12 packets
 ";
         assert_eq!(summary().to_string(), expect);
@@ -266,14 +282,17 @@ samples";
             "files_written",
             "bytes_written",
             "peak_memory_bytes",
+            "memory_bound_bytes",
         ] {
             assert!(json[field].is_number(), "{field}");
         }
         assert_eq!(json["discarded"], serde_json::json!({"frame_too_short": 0, "link_type": 40, "not_ip": 0}));
-        assert_eq!(json["lost"], serde_json::json!({"ring_full": 20, "no_ring": 0, "no_slot": 0, "bad_record": 0, "write": 500}));
+        let lost = serde_json::json!({"ring_full": 20, "no_ring": 0, "no_slot": 0, "bad_record": 0, "write": 500, "crash": 0});
+        assert_eq!(json["lost"], lost);
         assert_eq!(json["imbalance"], serde_json::json!({"packets": 0, "octets": 0}));
         assert_eq!(json["samples"]["clinical"], 1_200);
         assert_eq!(json["sidedness"]["tcp"]["one_sided_flows"], 0);
+        assert_eq!(json["memory_bound_parts"], serde_json::json!({"lake": 96 << 20, "process": 32 << 20}));
         assert_eq!(json["packets_per_second"], 2_469_134.0);
         assert_eq!(json["input_errors"][0]["input"], "b.pcap");
         assert_eq!(serde_json::to_value(Summary::of_nothing("x")).expect("serialisable")["packets_seen"], 0);

@@ -56,7 +56,7 @@ pub const OUTCOMES: [&str; 3] = ["taken", "shed", "lost"];
 /// Values of [`Label::Hook`].
 pub const HOOKS: [&str; 4] = ["xdp_native", "xdp_generic", "tcx", "replay"];
 /// Values of [`Label::Edge`], in data order.
-pub const EDGES: [&str; 4] = ["capture_biflow", "biflow_merge", "merge_lake", "capture_coverage"];
+pub const EDGES: [&str; 4] = ["capture_biflow", "biflow_merge", "capture_coverage", "coverage_lake"];
 /// Values of [`Label::Table`].
 pub const TABLES: [&str; 2] = ["flows", "coverage"];
 /// Values of [`Label::Endpoint`].
@@ -159,6 +159,7 @@ metrics! {
     CaptureSamples Counter "auscult_capture_samples_total" [Class, Outcome] "Payload samples: taken, shed (the class had used its share) or lost (no room in the ring)."
     CaptureModeInfo Gauge "auscult_capture_mode_info" [Hook] "1 for the hooks by which frames are read."
     CaptureMarks Counter "auscult_capture_marks_total" [] "Marks received: times at which a ring's ledger was closed."
+    CaptureUnbalancedMarks Counter "auscult_capture_unbalanced_marks_total" [] "Marks at which the ledger did not close; must be 0."
     CaptureLastMark Gauge "auscult_capture_last_mark_timestamp_seconds" [] "Unix time of the last Mark; capture time in replay."
     CaptureDeltas Counter "auscult_capture_deltas_total" [] "Deltas that left the flow caches."
     CaptureRecognisedDuplicatePackets Counter "auscult_capture_recognised_duplicate_packets_total" [] "Frames recognised as second copies, whether they were left out or not."
@@ -171,6 +172,7 @@ metrics! {
     BiflowSidedFlows Counter "auscult_biflow_sided_flows_total" [Interface, Transport, Sidedness] "Biflows by the directions that their tap saw; one_sided: it missed one that is proven to have spoken. Counted with the first segment; live only."
     BiflowSidedPackets Counter "auscult_biflow_sided_packets_total" [Interface, Transport, Sidedness] "Packets of such flows."
     BiflowDeltas Counter "auscult_biflow_deltas_total" [] "Deltas merged into flows."
+    BiflowHurriedDeltas Counter "auscult_biflow_hurried_deltas_total" [] "Deltas merged before those of all rings were there, because too many waited."
     BiflowTableBytes Gauge "auscult_biflow_table_bytes" [] "Memory of the flow tables."
     LakeRowsWritten Counter "auscult_lake_rows_written_total" [Table] "Rows in files that are whole and visible."
     LakeFilesWritten Counter "auscult_lake_files_written_total" [Table] "Parquet files that are whole and visible."
@@ -181,6 +183,7 @@ metrics! {
     ProcessChannelCapacity Gauge "auscult_process_channel_capacity_messages" [Edge] "Messages that can wait between two stages."
     ProcessLogSuppressed Counter "auscult_process_log_lines_suppressed_total" [] "Log lines left out because their place in the code repeated them."
     ProcessPeakMemory Gauge "auscult_process_peak_memory_bytes" [] "Largest resident memory of the process so far."
+    ProcessMemoryBound Gauge "auscult_process_memory_bound_bytes" [] "Largest resident memory that the configuration allows."
     ProcessBuildInfo Gauge "auscult_process_build_info" [Version] "1 for the version that runs."
 }
 

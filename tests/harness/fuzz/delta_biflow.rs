@@ -81,7 +81,8 @@ impl Bench {
         // What a direction without packets has in its sums is nobody's.
         let counted = delta.side.iter().map(|side| &side.volume).zip(delta.header.packets).filter(|(_, packets)| *packets > 0);
         self.octets += counted.map(|(volume, _)| u64::from(volume.layer2_octets)).sum::<u64>();
-        self.table.deltas(ring, std::slice::from_ref(delta));
+        let epoch = self.table.deltas(ring, std::slice::from_ref(delta));
+        self.take(epoch);
     }
 
     fn mark(&mut self, mark: RingMark) {
@@ -99,12 +100,14 @@ impl Bench {
 
     fn clock_step(&mut self) {
         let epoch = self.table.clock_step();
-        self.take(Some(epoch));
+        self.take(epoch);
     }
 
     fn take(&mut self, epoch: Option<Epoch>) {
-        let Some(epoch) = epoch else { return };
-        self.merge.push(0, epoch);
+        let parts = epoch.into_iter().chain(std::iter::from_fn(|| self.table.more()));
+        for part in parts {
+            self.merge.push(0, part);
+        }
         while let Some(batch) = self.merge.next_batch() {
             let order = |row: &Flow| (row.end, row.flow_id, row.segment);
             assert!(batch.rows().is_sorted_by_key(order));

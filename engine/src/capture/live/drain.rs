@@ -12,7 +12,11 @@ use super::{
     ring::{RingMemory, RingReader},
     sort::Sorter,
 };
-use crate::{batch::Ring, capture::outlets::Gone, ledger::LedgerAtMark};
+use crate::{
+    batch::Ring,
+    capture::outlets::Gone,
+    ledger::{Count, LedgerAtMark},
+};
 use auscult_ebpf::sample::Class;
 
 /// Records given back to the kernel at once: some 50 KiB, little beside any ring.
@@ -28,6 +32,8 @@ pub(super) struct RingShared {
     pub(super) ring: Ring,
     pub(super) cpu: u32,
     pub(super) memory: RingMemory,
+    /// Up to here an engine before this one has had its records written.
+    inherited: u64,
     /// Offset measured before the newest Mark was asked for.
     pub(super) utc_offset: AtomicI64,
     /// Marks after which nothing comes; `u64::MAX` until known.
@@ -37,12 +43,14 @@ pub(super) struct RingShared {
 }
 
 impl RingShared {
-    pub(super) fn new(ring: Ring, cpu: u32, memory: RingMemory) -> Self {
+    /// `utc_offset` holds for what an earlier engine left in the ring: that comes before the first Mark that is asked for.
+    pub(super) fn new(ring: Ring, cpu: u32, memory: RingMemory, utc_offset: i64) -> Self {
         Self {
             ring,
             cpu,
+            inherited: memory.end(),
             memory,
-            utc_offset: AtomicI64::new(0),
+            utc_offset: AtomicI64::new(utc_offset),
             final_mark: AtomicU64::new(u64::MAX),
             done: AtomicBool::new(false),
         }
@@ -58,6 +66,8 @@ pub struct RingReport {
     pub cpu: u32,
     /// The ledger at its last Mark; `None` when none came.
     pub last: Option<LedgerAtMark>,
+    /// What this engine has received of it.
+    pub received: Count,
     /// Marks met.
     pub marks: u64,
     /// Samples met, by class.
@@ -124,16 +134,13 @@ impl Draining<'_> {
 
     fn lend(&mut self) -> Result<usize, Gone> {
         let Self { shared, reader, sorter, .. } = self;
-        let mut result = Ok(());
-        let drained = reader.drain(LEND_MOST, |record| {
-            if result.is_ok() {
-                result = sorter.take(record, shared.utc_offset.load(Ordering::Acquire));
-            }
-        });
+        let drained = reader.drain_while(LEND_MOST, |record| sorter.take(record));
         for _ in 0..drained.broken {
             sorter.bad(0);
         }
-        result.map(|()| drained.records)
+        // LEDGER-5: only now. What has been handed on is in the ring no more, so no later engine can take it again.
+        sorter.hand_on(shared.utc_offset.load(Ordering::Acquire), reader.is_behind(shared.inherited))?;
+        Ok(drained.records)
     }
 
     fn report(&self) -> RingReport {
@@ -141,6 +148,7 @@ impl Draining<'_> {
             ring: self.shared.ring,
             cpu: self.shared.cpu,
             last: self.sorter.last(),
+            received: self.sorter.received(),
             marks: self.sorter.marks(),
             samples: self.sorter.samples(),
             complete: self.complete,

@@ -8,41 +8,60 @@
 //! Stopping keeps the books closed: detach, sweep everything out, write a last Mark per CPU, read every ring to that Mark, tell
 //! every shard. Nothing here reads a packet's octets except samples, which are lent to a [`SampleSink`] and never copied.
 //!
-//! Not done: CPUs that come online after the start have no ring (their packets count as lost, [`Lost::NoRing`]); maps are not
-//! pinned, so an engine that is killed takes its caches along.
+//! With pins ([`Pins`]), programs and maps outlive an engine that is killed: they go on metering, and the next engine takes them over
+//! and drains what the rings hold. Maps that its settings do not fit are read out first ([`close`]). An interface that goes and comes
+//! back is attached again ([`Live::tend`]); its maps stay.
+//!
+//! Not done: CPUs that come online after the start have no ring (their packets count as lost, [`Lost::NoRing`]).
 //!
 //! [`Lost::NoRing`]: auscult_ebpf::discard::Lost::NoRing
 
 mod attach;
+mod close;
 mod drain;
 mod error;
 mod host;
+mod link;
 mod netdev;
 mod object;
 mod offload;
+mod pin;
 pub mod ring;
-mod sort;
+pub mod sort;
 mod sweep;
 mod tap;
 
 use std::{
     io,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::Ordering},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use auscult_ebpf::{limit::SETS_MAX, settings::Settings};
-use aya::Ebpf;
+use auscult_ebpf::{
+    limit::{COPY_BUCKETS, COPY_WAYS, DIGEST_OCTETS_MAX, SETS_MAX},
+    record::{CpuMemory, Set},
+    settings::Settings,
+};
 use crossbeam::channel::{Sender, bounded};
 
-use self::{attach::Attached, drain::RingShared, ring::RingMemory, sort::Sorter, sweep::Sweeper, tap::Tap};
+use self::{
+    attach::Attached,
+    drain::RingShared,
+    pin::TapPins,
+    ring::RingMemory,
+    sort::Sorter,
+    sweep::{Objects, Sweeper, held},
+    tap::Tap,
+};
 pub use self::{
     attach::{Hook, HookChoice, Refused},
+    close::{Closed, close, counters},
     drain::{LEND_MOST, PAUSE_LEAST, RingReport},
     error::LiveError,
     netdev::NicCounters,
     object::OBJECT,
+    pin::Pins,
     sweep::SweepReport,
     tap::TapSettings,
 };
@@ -132,6 +151,12 @@ pub struct TapState {
     pub switched_off: Vec<String>,
     /// What could not be had, one line each.
     pub warnings: Vec<String>,
+    /// An engine before this one had attached it: no frame went by between the two.
+    pub adopted: bool,
+    /// Why its program does not outlive this process, where that was asked for.
+    pub unpinned: Option<String>,
+    /// The interface is gone.
+    pub gone: bool,
     /// The interface's own counters since the start; `None` when it is gone. A dedicated tap has transmitted nothing.
     pub counters: Option<NicCounters>,
 }
@@ -168,17 +193,101 @@ impl LiveReport {
 /// Makes the sink for the samples of one ring.
 pub type SinkOf<'a> = &'a mut dyn FnMut(Ring) -> Box<dyn SampleSink>;
 
+/// What a capture goes on from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Origin<'a> {
+    /// Where programs and maps outlive the engine, if anywhere.
+    pub pins: Option<&'a Pins>,
+    /// By tap; missing ones are new.
+    pub carried: &'a [Carried],
+    /// Unix nanoseconds minus observation time, asked for at each Mark; `None`: the host's clocks.
+    pub utc_offset: Option<UtcOffset>,
+}
+
+/// What ties Marks to UTC.
+pub type UtcOffset = fn() -> i64;
+
+/// What the books say of a tap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Number of the attachment.
+    pub attachment: u32,
+    /// What its ledger begins with.
+    pub before: Ledger,
+}
+
+impl Origin<'_> {
+    fn carried(&self, tap: usize) -> Carried {
+        self.carried.get(tap).copied().unwrap_or_default()
+    }
+
+    fn utc_offset(&self) -> UtcOffset {
+        self.utc_offset.unwrap_or(host::utc_offset)
+    }
+
+    fn tap(&self, tap: usize, name: &str) -> Option<TapPins> {
+        self.pins.map(|pins| pins.tap(name, self.carried(tap).attachment))
+    }
+}
+
 /// A running capture. Dropping it detaches and lets its threads end on their own; [`Live::stop`] closes the books.
 #[derive(Debug)]
 pub struct Live {
     // Declared in the order in which they must go: programs first, the interfaces' settings last.
-    attached: Vec<Attached>,
+    taps: Vec<Tapped>,
     stop: Option<Sender<()>>,
     sweeper: Option<Thread<SweepReport>>,
     drains: Vec<Thread<Vec<RingReport>>>,
     shared: Vec<Arc<RingShared>>,
-    taps: Vec<Tap>,
+    objects: Objects,
     warnings: Vec<String>,
+}
+
+/// One tap and what is attached to it.
+#[derive(Debug)]
+struct Tapped {
+    /// `None`: the interface is gone.
+    attached: Option<Attached>,
+    hook: Hook,
+    tap: Tap,
+    settings: TapSettings,
+    pins: Option<TapPins>,
+    /// Of interfaces of this name that are gone.
+    counted_before: NicCounters,
+    counted: NicCounters,
+}
+
+impl Tapped {
+    fn counters(&self) -> Option<NicCounters> {
+        self.tap.counters().map(|now| now.plus(&self.counted_before))
+    }
+
+    /// Notices that the interface is gone, or back; says so.
+    fn tend(&mut self, object: &Mutex<aya::Ebpf>) -> Option<String> {
+        let name = self.settings.name.clone();
+        if self.attached.is_some() {
+            self.counted = self.counters().unwrap_or(self.counted);
+            if self.tap.is_present() {
+                return None;
+            }
+            self.attached = None;
+            self.tap.forget();
+            return Some(format!("interface {name} is gone: nothing is metered there until one of that name is back"));
+        }
+        let tap = match Tap::open(&self.settings) {
+            Ok(tap) => tap,
+            Err(LiveError::NoInterface { .. }) => return None,
+            Err(error) => return Some(error.to_string()),
+        };
+        match attach::attach(&mut held(object), &tap, self.settings.hook, self.pins.as_ref()) {
+            Ok(attached) => {
+                let said = format!("interface {name} is back, metered by {}", attached.hook);
+                (self.hook, self.attached, self.tap, self.counted_before) = (attached.hook, Some(attached), tap, self.counted);
+                Some(said)
+            }
+            Err(error) => Some(error.to_string()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -189,32 +298,59 @@ struct Thread<T> {
 
 impl Live {
     /// Starts a capture. `object` is [`OBJECT`], unless it is another build of it. Ring `t * c + i` is that of tap `t` and of the
-    /// `i`-th of `c` online CPUs.
-    pub fn start(settings: &LiveSettings, object: &[u8], outlets: &Outlets, sinks: SinkOf<'_>) -> Result<Self, LiveError> {
+    /// `i`-th of `c` online CPUs. With pins in `origin`, what is pinned there is taken over; it must fit the settings ([`close`]).
+    pub fn start(
+        settings: &LiveSettings,
+        object: &[u8],
+        outlets: &Outlets,
+        sinks: SinkOf<'_>,
+        origin: Origin<'_>,
+    ) -> Result<Self, LiveError> {
         settings.check()?;
         host::check_kernel()?;
         host::check_privileges()?;
         let cpus = host::online_cpus()?;
         let taps: Vec<Tap> = settings.taps.iter().map(Tap::open).collect::<Result<_, _>>()?;
-        let mut objects = Vec::new();
-        let mut rings = Vec::new();
+        let (mut objects, mut rings, mut sorters) = (Vec::new(), Vec::new(), Vec::new());
         for (point, tap) in taps.iter().enumerate() {
             let meter = meter_of(settings, point, tap.mtu());
-            let loaded = object::load(object, tap.name(), &meter, &cpus, settings.ring_bytes)?;
-            rings.push(share(point, &cpus, loaded.rings)?);
-            objects.push(loaded.ebpf);
+            let pins = origin.tap(point, tap.name());
+            let loaded = object::load(object, tap.name(), &meter, &cpus, settings.ring_bytes, pins.as_ref())?;
+            let shared = share(point, &cpus, &cpus, loaded.rings, origin.utc_offset())?;
+            sorters.extend(sorters_of(&shared, point, &origin.carried(point).before, loaded.adopted, outlets, sinks));
+            rings.push(shared);
+            objects.push(Mutex::new(loaded.ebpf));
         }
+        let objects: Objects = objects.into();
         probe(&objects, &cpus)?;
-        let mut attached = Vec::new();
-        for ((tap, chosen), ebpf) in taps.iter().zip(&settings.taps).zip(&mut objects) {
-            attached.push(attach::attach(ebpf, tap, chosen.hook)?);
+        let mut tapped = Vec::new();
+        for (point, ((tap, settings), object)) in taps.into_iter().zip(&settings.taps).zip(objects.iter()).enumerate() {
+            let pins = origin.tap(point, tap.name());
+            let attached = attach::attach(&mut held(object), &tap, settings.hook, pins.as_ref())?;
+            let (hook, counted) = (attached.hook, NicCounters::default());
+            let settings = settings.clone();
+            tapped.push(Tapped { attached: Some(attached), hook, tap, settings, pins, counted_before: counted, counted });
         }
-        let shared: Vec<_> = rings.iter().flatten().map(Arc::clone).collect();
-        let mut live = Self { attached, stop: None, sweeper: None, drains: Vec::new(), shared, taps, warnings: host::warnings() };
-        live.start_drains(settings.drain_threads, cpus.len(), outlets, sinks)?;
+        let mut live = Self::over(tapped, &rings, objects);
+        live.start_drains(settings.drain_threads, cpus.len(), sorters)?;
         let interval = Duration::from_millis(u64::from(settings.mark_millis));
-        live.start_sweeper(Sweeper::new(objects, &rings, settings.meter.sets_mask + 1, interval))?;
+        let sweeper =
+            Sweeper::new(Arc::clone(&live.objects), &rings, settings.meter.sets_mask + 1, interval, origin.utc_offset());
+        live.start_sweeper(sweeper)?;
         Ok(live)
+    }
+
+    /// Nothing runs yet.
+    fn over(taps: Vec<Tapped>, rings: &[Vec<Arc<RingShared>>], objects: Objects) -> Self {
+        let shared = rings.iter().flatten().map(Arc::clone).collect();
+        Self { taps, stop: None, sweeper: None, drains: Vec::new(), shared, objects, warnings: host::warnings() }
+    }
+
+    /// Looks after the taps: one whose interface is gone waits for another of its name. A line for each change. To be called in the
+    /// network namespace of the interfaces.
+    pub fn tend(&mut self) -> Vec<String> {
+        let objects = Arc::clone(&self.objects);
+        self.taps.iter_mut().zip(objects.iter()).filter_map(|(tapped, object)| tapped.tend(object)).collect()
     }
 
     /// What an operator should know about this host, one line each.
@@ -224,15 +360,18 @@ impl Live {
 
     /// The taps as they are now.
     pub fn taps(&self) -> Vec<TapState> {
-        let state = |(tap, attached): (&Tap, &Attached)| TapState {
-            name: tap.name().to_owned(),
-            hook: attached.hook,
-            refused: attached.refused.clone(),
-            switched_off: tap.switched_off().to_vec(),
-            warnings: tap.warnings().to_vec(),
-            counters: tap.counters(),
+        let state = |tapped: &Tapped| TapState {
+            name: tapped.tap.name().to_owned(),
+            hook: tapped.hook,
+            refused: tapped.attached.as_ref().map_or_else(Vec::new, |attached| attached.refused.clone()),
+            switched_off: tapped.tap.switched_off().to_vec(),
+            warnings: tapped.tap.warnings().to_vec(),
+            adopted: tapped.attached.as_ref().is_some_and(|attached| attached.adopted),
+            unpinned: tapped.attached.as_ref().and_then(|attached| attached.unpinned.clone()),
+            gone: tapped.attached.is_none(),
+            counters: tapped.counters(),
         };
-        self.taps.iter().zip(&self.attached).map(state).collect()
+        self.taps.iter().map(state).collect()
     }
 
     /// Octets waiting in each ring, and the ring's size, in ring order.
@@ -250,7 +389,7 @@ impl Live {
     /// interfaces. The receivers of the outlets must go on receiving meanwhile.
     pub fn stop(mut self) -> LiveReport {
         let taps = self.taps();
-        self.attached.clear();
+        self.taps.iter_mut().for_each(|tapped| tapped.attached = None);
         self.stop = None;
         let mut dead_threads = Vec::new();
         let mut sweep = SweepReport::default();
@@ -272,11 +411,10 @@ impl Live {
         LiveReport { rings, taps, sweep, dead_threads }
     }
 
-    fn start_drains(&mut self, threads: usize, cpus: usize, outlets: &Outlets, sinks: SinkOf<'_>) -> Result<(), LiveError> {
-        let threads = if threads == 0 { cpus } else { threads }.min(self.shared.len());
+    fn start_drains(&mut self, threads: usize, cpus: usize, sorters: Vec<Sorter>) -> Result<(), LiveError> {
+        let threads = if threads == 0 { cpus } else { threads }.clamp(1, self.shared.len().max(1));
         let mut shares: Vec<Vec<(Arc<RingShared>, Sorter)>> = (0..threads).map(|_| Vec::new()).collect();
-        for (position, shared) in self.shared.iter().enumerate() {
-            let sorter = Sorter::new(shared.ring, outlets.clone(), sinks(shared.ring));
+        for (position, (shared, sorter)) in self.shared.iter().zip(sorters).enumerate() {
             shares[position % threads].push((Arc::clone(shared), sorter));
         }
         for (number, share) in shares.into_iter().enumerate() {
@@ -310,6 +448,35 @@ pub fn rings_per_tap() -> Result<u16, LiveError> {
     Ok(u16::try_from(host::online_cpus()?.len()).unwrap_or(u16::MAX))
 }
 
+/// The most memory of capturing on that many taps, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryBound {
+    /// Flow caches and counters of every CPU, in the kernel.
+    pub caches: u64,
+    /// Rings of every CPU that is online, in the kernel.
+    pub rings: u64,
+    /// What of this the kernel counts as resident memory of the process: rings, whose records are mapped twice.
+    pub mapped: u64,
+}
+
+/// See [`MemoryBound`].
+///
+/// # Errors
+/// When the host does not say which CPUs it has.
+pub fn memory_bound(taps: usize, sets: u32, ring_bytes: u32) -> Result<MemoryBound, LiveError> {
+    let rings = taps as u64 * host::online_cpus()?.len() as u64;
+    let possible = aya::util::nr_cpus().map_err(|(what, source)| LiveError::Host { what, source })? as u64;
+    const RECENT_BYTES: u64 = (COPY_BUCKETS * COPY_WAYS * size_of::<u64>()) as u64;
+    let scratch = u64::from(DIGEST_OCTETS_MAX);
+    let per_cpu = u64::from(sets) * size_of::<Set>() as u64 + size_of::<CpuMemory>() as u64 + scratch;
+    let (ring, page) = (u64::from(ring_bytes), ring::page_octets() as u64);
+    Ok(MemoryBound {
+        caches: taps as u64 * (possible * per_cpu + RECENT_BYTES),
+        rings: rings * (ring + 2 * page),
+        mapped: rings * 2 * (ring + page),
+    })
+}
+
 fn meter_of(settings: &LiveSettings, point: usize, mtu: u32) -> Settings {
     let mut meter = settings.meter;
     meter.observation_point = point as u32;
@@ -320,24 +487,49 @@ fn meter_of(settings: &LiveSettings, point: usize, mtu: u32) -> Settings {
     meter
 }
 
-/// Numbers the rings of one tap.
-fn share(point: usize, cpus: &[u32], rings: Vec<RingMemory>) -> Result<Vec<Arc<RingShared>>, LiveError> {
+/// Numbers the rings of one tap. Rings of `cpus` that are not the `online` ones take the numbers of those.
+fn share(
+    point: usize,
+    cpus: &[u32],
+    online: &[u32],
+    rings: Vec<RingMemory>,
+    utc_offset: UtcOffset,
+) -> Result<Vec<Arc<RingShared>>, LiveError> {
     let number = |position: usize| {
-        Ring::try_from(point * cpus.len() + position).map_err(|_| LiveError::Setting {
+        Ring::try_from(point * online.len() + position % online.len().max(1)).map_err(|_| LiveError::Setting {
             setting: "interfaces",
             value: (point + 1).to_string(),
             expected: format!("{} rings at most, one per interface and cpu, are possible", Ring::MAX),
         })
     };
     let rings = rings.into_iter().enumerate().zip(cpus);
-    rings.map(|((position, memory), &cpu)| Ok(Arc::new(RingShared::new(number(position)?, cpu, memory)))).collect()
+    rings.map(|((position, memory), &cpu)| Ok(Arc::new(RingShared::new(number(position)?, cpu, memory, utc_offset())))).collect()
+}
+
+/// A sorter for each ring of one tap, the first of which begins with what the tap's ledger begins with.
+fn sorters_of(
+    rings: &[Arc<RingShared>],
+    point: usize,
+    before: &Ledger,
+    adopted: bool,
+    outlets: &Outlets,
+    sinks: SinkOf<'_>,
+) -> Vec<Sorter> {
+    let sorter = |(position, shared): (usize, &Arc<RingShared>)| {
+        let mut sorter = Sorter::new(shared.ring, outlets.clone(), sinks(shared.ring));
+        let before = if position == 0 { *before } else { Ledger::default() };
+        sorter.inherit(&before, adopted.then_some(point as u32));
+        sorter
+    };
+    rings.iter().enumerate().map(sorter).collect()
 }
 
 /// Sweeps nothing on every CPU, on a thread of its own because that thread is pinned.
-fn probe(objects: &[Ebpf], cpus: &[u32]) -> Result<(), LiveError> {
+fn probe(objects: &Objects, cpus: &[u32]) -> Result<(), LiveError> {
     let Some(first) = objects.first() else { return Ok(()) };
     thread::scope(|scope| {
-        let thread = thread::Builder::new().name("probe".to_owned()).spawn_scoped(scope, || sweep::probe(first, cpus));
+        let body = || sweep::probe(&held(first), cpus);
+        let thread = thread::Builder::new().name("probe".to_owned()).spawn_scoped(scope, body);
         let thread = thread.map_err(|source| LiveError::Thread { name: "probe".to_owned(), source })?;
         thread
             .join()

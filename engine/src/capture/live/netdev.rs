@@ -35,6 +35,18 @@ impl NicCounters {
             errors: grown(self.errors, earlier.errors),
         }
     }
+
+    /// Both together.
+    #[must_use]
+    pub const fn plus(&self, other: &Self) -> Self {
+        Self {
+            transmitted: self.transmitted + other.transmitted,
+            dropped: self.dropped + other.dropped,
+            missed: self.missed + other.missed,
+            fifo: self.fifo + other.fifo,
+            errors: self.errors + other.errors,
+        }
+    }
 }
 
 /// `struct ifreq`: a name and 24 octets that each request reads in its own way.
@@ -79,6 +91,12 @@ impl NetDevice {
 
     pub(super) fn index(&self) -> u32 {
         self.index
+    }
+
+    /// Whether the name still is that of this interface.
+    pub(super) fn is_present(&self) -> bool {
+        let index = self.request(libc::SIOCGIFINDEX, [0; 24]).map(|value| [value[0], value[1], value[2], value[3]]);
+        index.is_ok_and(|index| u32::from_ne_bytes(index) == self.index)
     }
 
     /// Interface flags (`IFF_*`).

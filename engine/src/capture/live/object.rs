@@ -14,6 +14,7 @@ use aya::{
 
 use super::{
     error::LiveError,
+    pin::{MAPS, SHARED, TapPins},
     ring::{self, RingMemory},
 };
 
@@ -29,23 +30,40 @@ pub(super) struct TapObject {
     pub(super) ebpf: Ebpf,
     /// One per CPU, in the order of the CPUs asked for.
     pub(super) rings: Vec<RingMemory>,
+    /// The maps are those of an engine before this one.
+    pub(super) adopted: bool,
 }
 
-/// Loads `object` for the interface `name` with a ring of `ring_bytes` for each of `cpus`.
-pub(super) fn load(object: &[u8], name: &str, meter: &Settings, cpus: &[u32], ring_bytes: u32) -> Result<TapObject, LiveError> {
+/// Loads `object` for the interface `name` with a ring of `ring_bytes` for each of `cpus`; with `pins`, its maps are those that are
+/// pinned there, or will be.
+pub(super) fn load(
+    object: &[u8],
+    name: &str,
+    meter: &Settings,
+    cpus: &[u32],
+    ring_bytes: u32,
+    pins: Option<&TapPins>,
+) -> Result<TapObject, LiveError> {
     let refused = |part: &str, error: &dyn Error| LiveError::Object {
         name: name.to_owned(),
         part: part.to_owned(),
         reason: one_line(error),
     };
-    let highest = cpus.iter().max().map_or(1, |cpu| cpu + 1);
-    let mut ebpf = EbpfLoader::new()
+    let meter = &Settings { ring_octets: ring_bytes, ..*meter };
+    let adopted = pins.is_some_and(TapPins::whole);
+    let mut loader = EbpfLoader::new();
+    loader
         .override_global("SETTINGS", octets_of(meter), true)
         .map_max_entries("SETS", meter.sets_mask + 1)
-        .map_max_entries("RINGS", highest)
-        .load(object)
-        .map_err(|error| refused("maps", &error))?;
-    let rings = make_rings(&mut ebpf, name, cpus, ring_bytes)?;
+        .map_max_entries("RINGS", rings_entries(cpus));
+    if let Some(pins) = pins {
+        pins.make().map_err(|error| refused("pins", &error))?;
+        for map in MAPS.into_iter().chain(SHARED) {
+            loader.map_pin_path(map, pins.map(map));
+        }
+    }
+    let mut ebpf = loader.load(object).map_err(|error| refused("maps", &error))?;
+    let rings = make_rings(&mut ebpf, name, cpus, ring_bytes, pins)?;
     let sweep = xdp(&mut ebpf, "sweep").map_err(|reason| LiveError::Object {
         name: name.to_owned(),
         part: "program sweep".to_owned(),
@@ -56,10 +74,21 @@ pub(super) fn load(object: &[u8], name: &str, meter: &Settings, cpus: &[u32], ri
         let poll = ebpf.program_mut("napi_poll").ok_or_else(|| missing(name, "program napi_poll"))?;
         start_poll_clock(poll).map_err(|error| refused("program napi_poll", &error))?;
     }
-    Ok(TapObject { ebpf, rings })
+    Ok(TapObject { ebpf, rings, adopted })
 }
 
-fn make_rings(ebpf: &mut Ebpf, name: &str, cpus: &[u32], ring_bytes: u32) -> Result<Vec<RingMemory>, LiveError> {
+/// Entries of the map of rings for `cpus`.
+pub(super) fn rings_entries(cpus: &[u32]) -> u32 {
+    cpus.iter().max().map_or(1, |cpu| cpu + 1)
+}
+
+fn make_rings(
+    ebpf: &mut Ebpf,
+    name: &str,
+    cpus: &[u32],
+    ring_bytes: u32,
+    pins: Option<&TapPins>,
+) -> Result<Vec<RingMemory>, LiveError> {
     let refused =
         |error: &dyn Error| LiveError::Object { name: name.to_owned(), part: "map RINGS".to_owned(), reason: one_line(error) };
     let outer = ebpf.map_mut("RINGS").ok_or_else(|| missing(name, "map RINGS"))?;
@@ -67,9 +96,16 @@ fn make_rings(ebpf: &mut Ebpf, name: &str, cpus: &[u32], ring_bytes: u32) -> Res
     let mut rings = Vec::with_capacity(cpus.len());
     for &cpu in cpus {
         let no_ring = |source: io::Error| LiveError::Ring { cpu, octets: ring_bytes, source };
-        let inner = ring::create(ring_bytes).map_err(no_ring)?;
-        rings.push(RingMemory::map(inner.as_fd(), ring_bytes).map_err(no_ring)?);
-        let inner = MapData::from_fd(inner).map_err(|error| refused(&error))?;
+        let pin = pins.map(|pins| pins.ring(cpu));
+        let inner = match pin.as_deref().and_then(|path| MapData::from_pin(path).ok()) {
+            Some(pinned) => pinned,
+            None => {
+                let made = MapData::from_fd(ring::create(ring_bytes).map_err(no_ring)?).map_err(|error| refused(&error))?;
+                pin.map_or(Ok(()), |path| made.pin(path)).map_err(|error| refused(&error))?;
+                made
+            }
+        };
+        rings.push(RingMemory::map(inner.fd().as_fd(), ring_bytes).map_err(no_ring)?);
         outer.set(cpu, &inner, 0).map_err(|error| refused(&error))?;
     }
     Ok(rings)

@@ -65,6 +65,11 @@ impl RingMemory {
         unsafe { self.producer.as_ref() }
     }
 
+    /// Where the kernel puts the next record.
+    pub(super) fn end(&self) -> u64 {
+        self.producer().load(Ordering::Acquire)
+    }
+
     /// Octets between consumer and producer.
     pub(super) fn used(&self) -> u64 {
         let consumer = self.consumer().load(Ordering::Acquire);
@@ -106,10 +111,19 @@ impl<'a> RingReader<'a> {
 
     /// Lends up to `most` records to `take`, oldest first, then gives all of them back at once.
     pub fn drain(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> Drained {
+        self.drain_while(most, |record| {
+            take(record);
+            true
+        })
+    }
+
+    /// The same, but a record for which `take` says false is the last one.
+    pub fn drain_while(&mut self, most: usize, mut take: impl FnMut(&[u8]) -> bool) -> Drained {
         let mut drained = Drained::default();
         let start = self.position;
         let producer = self.memory.producer().load(Ordering::Acquire);
-        while drained.records < most && self.position != producer {
+        let mut more = true;
+        while more && drained.records < most && self.position != producer {
             let left = producer.wrapping_sub(self.position);
             let offset = self.position & (self.memory.size - 1);
             // SAFETY: the offset is inside the ring and a multiple of eight, so the header is whole and aligned.
@@ -131,7 +145,7 @@ impl<'a> RingReader<'a> {
                 let record = unsafe {
                     std::slice::from_raw_parts(self.memory.records.add((offset + HEADER) as usize).as_ptr(), octets as usize)
                 };
-                take(record);
+                more = take(record);
                 drained.records += 1;
             }
             self.position = self.position.wrapping_add(whole);
@@ -140,6 +154,11 @@ impl<'a> RingReader<'a> {
             self.memory.consumer().store(self.position, Ordering::Release);
         }
         drained
+    }
+
+    /// Whether the record lent last lies behind a position that [`RingMemory::end`] gave.
+    pub(super) fn is_behind(&self, end: u64) -> bool {
+        self.position.wrapping_sub(end).cast_signed() > 0
     }
 
     /// Whether nothing is waiting.

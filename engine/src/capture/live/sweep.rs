@@ -7,12 +7,12 @@
 
 use std::{
     io,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use auscult_ebpf::{
-    limit::SWEEP_SETS_MAX,
+    limit::{RING_RESERVE_PART, SWEEP_SETS_MAX},
     record::{Delta, Mark, SWEEP_FLUSH, SWEEP_MARK, Set, SweepArguments, octets_of},
 };
 use aya::{
@@ -21,7 +21,7 @@ use aya::{
 };
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 
-use super::{drain::RingShared, error::LiveError, host, object};
+use super::{UtcOffset, drain::RingShared, error::LiveError, host, object};
 
 /// The sweep could not write its Mark for lack of room.
 const NO_ROOM: u32 = 2;
@@ -56,22 +56,32 @@ pub struct SweepReport {
     pub failed: u64,
 }
 
+/// The objects of all taps, which the sweeps share with whoever attaches their programs.
+pub(super) type Objects = Arc<[Mutex<Ebpf>]>;
+
 /// All that there is to sweep.
 #[derive(Debug)]
 pub(super) struct Sweeper {
-    objects: Vec<Ebpf>,
+    objects: Objects,
     targets: Vec<Target>,
     sets: u32,
     interval: Duration,
+    utc_offset: UtcOffset,
     report: SweepReport,
 }
 
 impl Sweeper {
     /// `rings[i]` are the rings of `objects[i]`.
-    pub(super) fn new(objects: Vec<Ebpf>, rings: &[Vec<Arc<RingShared>>], sets: u32, interval: Duration) -> Self {
+    pub(super) fn new(
+        objects: Objects,
+        rings: &[Vec<Arc<RingShared>>],
+        sets: u32,
+        interval: Duration,
+        utc_offset: UtcOffset,
+    ) -> Self {
         let target = |object: usize| move |shared: &Arc<RingShared>| Target { object, shared: Arc::clone(shared), marks: 0 };
         let targets = rings.iter().enumerate().flat_map(|(object, rings)| rings.iter().map(target(object))).collect();
-        Self { objects, targets, sets, interval, report: SweepReport::default() }
+        Self { objects, targets, sets, interval, utc_offset, report: SweepReport::default() }
     }
 
     /// Sweeps until told to stop or the other end is gone; then sweeps everything out. The body of the sweep thread.
@@ -110,11 +120,11 @@ impl Sweeper {
         let until = Instant::now() + patience;
         for first in (0..self.sets).step_by(per_run as usize) {
             let count = per_run.min(self.sets - first);
-            if !wait_for_room(shared, u64::from(count) * SET_OCTETS, until) {
+            if !wait_for_room(shared, u64::from(count) * SET_OCTETS + shared.memory.size() / RESERVE_PART, until) {
                 *cut = true;
                 return Ok(());
             }
-            run(&self.objects[target.object], first, count, flags)?;
+            run(&held(&self.objects[target.object]), first, count, flags)?;
         }
         Ok(())
     }
@@ -123,9 +133,9 @@ impl Sweeper {
     fn mark(&self, target: &Target, patience: Duration, marked: &mut bool) -> Result<(), String> {
         let shared = &target.shared;
         let until = Instant::now() + patience;
-        shared.utc_offset.store(host::utc_offset(), Ordering::Release);
+        shared.utc_offset.store((self.utc_offset)(), Ordering::Release);
         while wait_for_room(shared, size_of::<Mark>() as u64 + 8, until) {
-            if run(&self.objects[target.object], 0, 0, SWEEP_MARK)? != NO_ROOM {
+            if run(&held(&self.objects[target.object]), 0, 0, SWEEP_MARK)? != NO_ROOM {
                 *marked = true;
                 return Ok(());
             }
@@ -134,6 +144,8 @@ impl Sweeper {
     }
 }
 
+/// What deltas leave of a ring.
+const RESERVE_PART: u64 = RING_RESERVE_PART as u64;
 /// Sets that the sweep program takes at a time; a run is a multiple of it.
 const BLOCK: u32 = 16;
 /// Least ring that has room for a block twice.
@@ -158,6 +170,11 @@ fn wait_for_room(shared: &RingShared, octets: u64, until: Instant) -> bool {
         std::thread::sleep(ROOM_PAUSE);
     }
     true
+}
+
+/// An object, for one use.
+pub(super) fn held(object: &Mutex<Ebpf>) -> MutexGuard<'_, Ebpf> {
+    object.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One run of the sweep program on the CPU of this thread.

@@ -100,6 +100,16 @@ impl Tap {
         self.mtu
     }
 
+    /// Whether the interface is there.
+    pub(super) fn is_present(&self) -> bool {
+        self.device.is_present()
+    }
+
+    /// The interface is gone, and its settings with it: another one of its name is not to be given them.
+    pub(super) fn forget(&mut self) {
+        (self.flags_changed, self.ipv6, self.offloads) = (0, None, None);
+    }
+
     /// What could not be had.
     pub(super) fn warnings(&self) -> &[String] {
         &self.warnings

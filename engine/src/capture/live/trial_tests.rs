@@ -101,7 +101,7 @@ fn receive(messages: &Receiver<Message>, received: &Received) {
             }
             Message::Mark(_) => drop(received.marks.fetch_add(1, Ordering::Relaxed)),
             Message::Close { .. } => drop(received.closes.fetch_add(1, Ordering::Relaxed)),
-            Message::ClockStep | Message::TunnelPath(_) => {}
+            Message::ClockStep | Message::Span | Message::TunnelPath(_) => {}
         }
     }
 }
@@ -122,7 +122,7 @@ fn capture(object: &[u8], settings: &LiveSettings, send: impl FnOnce(&Wire) -> C
         scope.spawn(move || receive(&messages, received));
         scope.spawn(move || count(&ledgers, received));
         let outlets = Outlets { shards: vec![shard], ledger, recycled: never(), batch_deltas: 512 };
-        let live = Live::start(settings, object, &outlets, &mut |_| Box::new(DropSamples)).expect("it starts");
+        let live = Live::start(settings, object, &outlets, &mut |_| Box::new(DropSamples), Origin::default()).expect("it starts");
         drop(outlets);
         let wire = Wire::open("wire0");
         let sent = send(&wire);
@@ -230,7 +230,7 @@ fn an_occupied_hook_is_passed_over_and_named() {
         let (shard, messages) = bounded(1000);
         let (ledger, ledgers) = bounded(1000);
         let outlets = Outlets { shards: vec![shard], ledger, recycled: never(), batch_deltas: 512 };
-        let start = |choice| Live::start(&settings(choice), object, &outlets, &mut |_| Box::new(DropSamples));
+        let start = |choice| Live::start(&settings(choice), object, &outlets, &mut |_| Box::new(DropSamples), Origin::default());
         let first = start(HookChoice::Generic).expect("the hook is free");
         let message = start(HookChoice::Native).expect_err("the hook is taken").to_string();
         assert!(message.starts_with("no hook of interface tap0 takes the tap program: xdp_native: "), "{message}");

@@ -31,7 +31,13 @@ pub use fault::ReplayError;
 pub use pace::Pace;
 pub use progress::Progress;
 
-use self::{merge::Merge, reader::Reader, source::Unpack, window::WINDOW_OCTETS};
+use self::{
+    limit::{BLOCK_OCTETS_MAX, UNPACKED_BUFFERS, UNPACKED_OCTETS},
+    merge::Merge,
+    reader::Reader,
+    source::Unpack,
+    window::{WINDOW_OCTETS, WINDOW_OCTETS_MERGED},
+};
 use crate::flow::ObservationPoint;
 
 /// One frame, lent until the next is asked for.
@@ -60,6 +66,18 @@ pub struct Replay {
     mode: Mode,
     interfaces: Vec<ObservationPoint>,
     progress: Progress,
+}
+
+/// Window and state of an unpacker at most, bytes: zstd's frames ask for windows of up to 8 MiB unless made with `--long`.
+const UNPACKER_BYTES: u64 = 9 << 20;
+
+/// The most memory of reading `paths`, bytes, should all be open at once: a window each (one of them with a record of the longest kind),
+/// and for each that is packed, by its name, what unpacks it.
+pub fn memory_bound(paths: &[PathBuf]) -> u64 {
+    let window = if paths.len() > 1 { WINDOW_OCTETS_MERGED } else { WINDOW_OCTETS } as u64;
+    let packed = |path: &&PathBuf| path.extension().is_some_and(|kind| kind == "gz" || kind == "zst");
+    let unpacking = UNPACKER_BYTES + (UNPACKED_BUFFERS * UNPACKED_OCTETS) as u64;
+    paths.len() as u64 * window + paths.iter().filter(packed).count() as u64 * unpacking + u64::from(BLOCK_OCTETS_MAX)
 }
 
 impl Replay {

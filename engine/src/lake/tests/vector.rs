@@ -140,7 +140,7 @@ fn coverage_row() -> CoverageRow {
     counters.samples_lost = std::array::from_fn(|class| 80 + class as u64);
     ledger.metered = Count { packets: 90, octets: 91 };
     ledger.resident = Count { packets: 92, octets: 93 };
-    ledger.user_lost = [Count { packets: 94, octets: 95 }, Count { packets: 96, octets: 97 }];
+    ledger.user_lost = [(94, 95), (96, 97), (98, 99)].map(|(packets, octets)| Count { packets, octets });
     let kept = LedgerMinute { ledger, imbalance: (-98, 99), nic_dropped: Some(100), tx_packets: None };
     CoverageRow { minute: super::T, observation_point: Arc::from("tap0"), scope: Scope::Port, ledger: Some(kept), sides: None }
 }
@@ -214,6 +214,10 @@ fn every_coverage_column_is_filled_from_its_field() {
         "tunnel_paths": 56, "tunnel_paths_lost": 57,
         "nic_dropped_packets": 100, "tx_packets": null,
     });
+    // The macro's recursion ends here.
+    for (name, value) in [("lost_crash_packets", 98), ("lost_crash_octets", 99)] {
+        expected[name] = json!(value);
+    }
     let classes = ["link", "address", "name", "announce", "clinical", "stream", "datagram"];
     for (number, class) in classes.iter().enumerate() {
         for (what, base) in [("samples", 61), ("samples_shed", 71), ("samples_lost", 81)] {
