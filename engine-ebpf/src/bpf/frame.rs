@@ -152,6 +152,12 @@ pub trait Hook {
     /// # Safety
     /// `length` is at most `N`.
     unsafe fn load<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool;
+
+    /// The frame is marked as several.
+    #[inline(always)]
+    fn is_merged(&self) -> bool {
+        false
+    }
 }
 
 /// An XDP hook. `FRAGS`: the program takes frames of several buffers.
@@ -179,6 +185,13 @@ impl Hook for Tcx {
     unsafe fn load<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
         // SAFETY: as for XDP.
         unsafe { bpf_skb_load_bytes(self.0.cast(), offset, into.as_mut_ptr().cast(), length) == 0 }
+    }
+
+    #[inline(always)]
+    fn is_merged(&self) -> bool {
+        // SAFETY: the context is the program's own; the field is a plain read that the verifier rewrites. It is the payload of each of the
+        // frames that were, or will be, and zero for a frame as it is on the wire.
+        unsafe { (*self.0).gso_size != 0 }
     }
 }
 
@@ -277,6 +290,11 @@ impl<H: Hook> Frame for HookFrame<H> {
     #[inline(always)]
     fn captured_octets(&self) -> u32 {
         self.octets
+    }
+
+    #[inline(always)]
+    fn is_merged(&self) -> bool {
+        self.hook.is_merged()
     }
 
     #[inline(always)]
