@@ -7,6 +7,8 @@ use serde::Deserialize;
 
 use crate::workspace;
 
+/// Load below which programs had the machine to themselves.
+const QUIET_LOAD: f64 = 0.5;
 /// Where the figures are.
 const FIGURES: &str = "benches/peers.json";
 
@@ -86,6 +88,9 @@ fn render(figures: &str) -> Result<String> {
         text.push_str(&format!("; load {load:.1} before the first"));
     }
     text.push_str(".\n");
+    if figures.load_before.is_some_and(|load| load >= QUIET_LOAD) {
+        text.push_str("Other work ran meanwhile: wall times and packets per second say little, CPU seconds more.\n");
+    }
     for capture in &figures.captures {
         let Workload { packets, octets, flow_keys } = capture.workload;
         text.push_str(&format!(
@@ -176,6 +181,13 @@ mod tests {
         assert!(text.contains(row), "{text}");
         assert!(text.contains("\nother 1 did not do this capture: it crashed.\n"), "{text}");
         assert!(text.ends_with("\nnfstream was not measured: no Python.\n"), "{text}");
+    }
+
+    #[test]
+    fn a_busy_machine_is_said() {
+        assert!(!render(FIGURES).expect("a table").contains("Other work"));
+        let busy = FIGURES.replace("0.25", "3.5");
+        assert!(render(&busy).expect("a table").contains("\nOther work ran meanwhile"));
     }
 
     #[test]
