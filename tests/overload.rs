@@ -629,11 +629,15 @@ fn ports(frame: &[u8]) -> Option<(u8, [u16; 2])> {
 /// DHCP, DICOM and HL7 of the scene, and the samples by class that they give at least: as many as in one run of every flow, which no flood
 /// evicts and no pause ends. Every further run may give as many octets again.
 fn hospital() -> Result<(Vec<Vec<u8>>, BTreeMap<&'static str, u64>)> {
-    let mut frames = Vec::new();
+    let (mut frames, mut begun) = (Vec::new(), BTreeMap::new());
     for frame in Scene::new(21, SceneSize::default()).frames() {
         let Some((protocol, ports)) = ports(&frame.octets) else { continue };
         let is = |numbers: &[u16]| ports.iter().any(|port| numbers.contains(port));
-        if protocol == 17 && is(&[67, 68]) || protocol == 6 && is(&[104, 11112, 2575]) {
+        let wanted = protocol == 17 && is(&[67, 68]) || protocol == 6 && is(&[104, 11112, 2575]);
+        let of_flow: &mut usize = begun.entry((protocol, ports)).or_default();
+        *of_flow += usize::from(wanted);
+        // DHCP, and the beginnings of conversations: images say no more.
+        if wanted && (protocol == 17 || *of_flow <= 8) {
             frames.push(frame.octets);
         }
     }
@@ -679,10 +683,7 @@ fn live_spoofed_flows_take_neither_samples_nor_memory() -> Result<()> {
             let call = u32::try_from(wanted / hospital.len() as u64 + 1)?;
             for frame in &hospital {
                 flood.play(call)?;
-                // The link's queue has room again when what was sent has come.
-                let before = stage::received(&lab)?;
                 Flood::varied(&lab, 0, frame, &[])?.play(1)?;
-                ensure!(stage::received(&lab)? > before, "a frame got lost on its way");
             }
             Ok(())
         };
