@@ -430,7 +430,17 @@ fn replay_matrix() -> Result<()> {
         (case("replay, disk stands still", 500_000, FloodKind::Udp, short_files, &[]).with(Trouble::DiskFrozen), 1000),
         (case("replay, one shard starved", 600_000, FloodKind::Udp, |_| (), &[]).with(Trouble::Starved("biflow-0")), 1000),
         (case("replay, store starved", 600_000, FloodKind::Udp, |_| (), &[]).with(Trouble::Starved("store")), 1000),
-        (case("replay, books starved", 20_000, FloodKind::Udp, |_| (), &[]).with(Trouble::Starved("books")), 500_000_000),
+        (
+            case(
+                "replay, books starved",
+                20_000,
+                FloodKind::Udp,
+                |config| config.biflow.idle_timeout = Duration::from_secs(120),
+                &[],
+            )
+            .with(Trouble::Starved("books")),
+            500_000_000,
+        ),
         // A file for every hour.
         (
             case(
