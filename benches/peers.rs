@@ -1,15 +1,15 @@
-//! The same capture through nfpcapd, softflowd, tcpdump and our replay, in turns: packets per second, CPU, memory.
+//! The same captures through nfpcapd, softflowd, argus, ndpiReader, NFStream, tcpdump and our replay, in turns: packets per second, CPU,
+//! memory, and what came out.
 //!
-//! `cargo xtask bench peers [--json] [--rounds N] [--packets N]`
+//! `cargo xtask bench peers [--json] [--markdown] [-- --rounds N --packets N]`
 //!
-//! Every program runs with its defaults. nfpcapd writes its files, softflowd sends its datagrams to a socket that is read, tcpdump
-//! copies to nowhere, and ours writes Parquet. A run counts only when the program says that it did all packets. What is not
-//! installed is named.
+//! Every program runs with its defaults. Each writes files, but softflowd, whose datagrams go to a socket that is read, and tcpdump, which
+//! copies to nowhere. A run counts only when the program says, or what it wrote proves, that it did all packets ([`workload::peer`]). A
+//! program with a run that does not count is left out of that capture, and named with the reason, as is what is not installed.
 
 use std::{
     net::UdpSocket,
-    path::{Path, PathBuf},
-    process::Command,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -18,102 +18,22 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
+use auscult::capture::replay::Replay;
+use auscult_ebpf::{
+    frame::Slice,
+    parse::{self, Start},
+    record::FORM_ETHERNET,
+};
 use serde_json::{Value, json};
 use workload::{
-    capture::{self, Workload},
-    measure::{self, Ended, median},
+    capture::{self, Source, Workload},
+    measure::{self, Ended, median, quartiles},
+    peer::{Done, Peer, Task},
 };
 
-/// Names the binary of our own, when it is not the one beside the bench.
-const BINARY: &str = "AUSCULT_BINARY";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Peer {
-    Auscult,
-    Nfpcapd,
-    Softflowd,
-    Tcpdump,
-}
-
-impl Peer {
-    const ALL: [Self; 4] = [Self::Auscult, Self::Nfpcapd, Self::Softflowd, Self::Tcpdump];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Auscult => "auscult",
-            Self::Nfpcapd => "nfpcapd",
-            Self::Softflowd => "softflowd",
-            Self::Tcpdump => "tcpdump",
-        }
-    }
-
-    /// The program, when it is there.
-    fn program(self) -> Option<PathBuf> {
-        if self == Self::Auscult {
-            let beside = || capture::target().ok().map(|target| target.join("release/auscult"));
-            return std::env::var_os(BINARY).map(PathBuf::from).or_else(beside).filter(|path| path.is_file());
-        }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-        folders.map(|folder| folder.join(self.name())).find(|path| path.is_file())
-    }
-
-    /// What it says of its version.
-    fn version(self, program: &Path) -> String {
-        let flag = match self {
-            Self::Nfpcapd => "-V",
-            Self::Softflowd => "-h",
-            Self::Auscult | Self::Tcpdump => "--version",
-        };
-        let Ok(said) = measure::run(Command::new(program).arg(flag)) else { return String::from("unknown") };
-        let said = said.output + &said.errors;
-        let line = said.lines().find(|line| line.to_lowercase().contains("version") || line.starts_with("auscult"));
-        let words = line.unwrap_or("").split_whitespace();
-        let number = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
-        words.map(|word| word.trim_end_matches("usage")).find(number).unwrap_or("unknown").trim_end_matches([',', '.']).to_owned()
-    }
-
-    fn command(self, program: &Path, file: &Path, directory: &Path, port: u16) -> Command {
-        let mut command = Command::new(program);
-        match self {
-            Self::Auscult => command.arg("replay").arg(file).arg("--data").arg(directory).arg("--json"),
-            Self::Nfpcapd => command.arg("-r").arg(file).arg("-w").arg(directory),
-            Self::Softflowd => command
-                .arg("-d")
-                .arg("-r")
-                .arg(file)
-                .args(["-n", &format!("127.0.0.1:{port}"), "-c", "none"])
-                .arg("-p")
-                .arg(directory.join("pid")),
-            Self::Tcpdump => command.arg("-r").arg(file).args(["-w", "/dev/null"]),
-        };
-        command
-    }
-
-    /// Packets that the program says it has done; `None` when it says nothing about them.
-    fn packets(self, ended: &Ended) -> Result<Option<u64>> {
-        let all = format!("{}\n{}", ended.output, ended.errors);
-        let number = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
-        let behind =
-            |mark: &str| all.lines().filter_map(|line| line.split_once(mark)).filter_map(|(_, rest)| number(rest)).next_back();
-        Ok(match self {
-            Self::Auscult => {
-                let summary: Value = serde_json::from_str(&ended.output).context("no summary")?;
-                ensure!(summary["imbalance"]["packets"] == 0, "the ledger does not close: {summary}");
-                summary["packets_seen"].as_u64()
-            }
-            Self::Nfpcapd => behind("Total: Processed: "),
-            // What it cannot key, IPv6 among it, it reads and ignores.
-            Self::Softflowd => {
-                ensure!(all.contains("Shutting down after pcap EOF"), "it did not reach the end: {all}");
-                let ignored = all.lines().find_map(|line| number(line.strip_prefix("Ignored packets: ")?.split_once('(')?.1));
-                behind("Packets processed: ").zip(ignored).map(|(keyed, ignored): (u64, u64)| keyed + ignored)
-            }
-            Self::Tcpdump => None,
-        })
-    }
-}
+/// The captures and what they are called.
+const CAPTURES: [(Source, &str); 2] = [(Source::Corpus, "mix of captures"), (Source::Hospital, "many small flows")];
 
 /// A socket whose datagrams are read and counted.
 struct Drain {
@@ -140,6 +60,11 @@ impl Drain {
         });
         Ok(Self { port, stop, octets, thread: Some(thread) })
     }
+
+    /// What came since the last call.
+    fn take(&self) -> u64 {
+        self.octets.swap(0, Ordering::Relaxed)
+    }
 }
 
 impl Drop for Drain {
@@ -157,106 +82,191 @@ struct Entry {
     program: PathBuf,
     version: String,
     runs: Vec<Ended>,
+    done: Done,
+    /// Why none of its runs count.
+    failed: Option<String>,
+}
+
+struct Options {
+    json: bool,
+    rounds: usize,
+    packets: u64,
 }
 
 fn main() -> Result<()> {
     if capture::made_on_request()? {
         return Ok(());
     }
-    let (mut json, mut rounds, mut packets) = (false, 7usize, capture::PACKETS);
+    let options = options()?;
+    let (mut programs, mut missing) = (Vec::new(), Vec::new());
+    for peer in Peer::ALL {
+        match peer.program() {
+            Ok(program) => programs.push((peer, peer.version(&program), program)),
+            Err(error) => missing.push(json!({ "program": peer.name(), "reason": format!("{error:#}") })),
+        }
+    }
+    let before = measure::load();
+    let mut captures = Vec::new();
+    for (source, name) in CAPTURES {
+        let workload = capture::workload_of(source, options.packets)?;
+        let task = task(&workload)?;
+        let entry = |(peer, version, program): &(Peer, String, PathBuf)| Entry {
+            peer: *peer,
+            program: program.clone(),
+            version: version.clone(),
+            runs: Vec::new(),
+            done: Done::default(),
+            failed: None,
+        };
+        let mut entries: Vec<_> = programs.iter().map(entry).collect();
+        measure_all(&mut entries, name, &task, options.rounds)?;
+        let reason = |entry: &Entry| {
+            Some(json!({ "program": entry.peer.name(), "version": entry.version, "reason": entry.failed.as_ref()? }))
+        };
+        let failed: Vec<_> = entries.iter().filter_map(reason).collect();
+        entries.retain(|entry| entry.failed.is_none());
+        captures.push(json!({
+            "name": name, "workload": workload.figures, "ip_packets": task.ip_packets, "programs": figures(&entries, &task),
+            "failed": failed,
+        }));
+    }
+    let out = json!({
+        "machine": measure::machine(), "rounds": options.rounds, "load_before": before, "captures": captures, "missing": missing,
+    });
+    if options.json {
+        println!("{out:#}")
+    } else {
+        print(&out)
+    }
+    Ok(())
+}
+
+fn options() -> Result<Options> {
+    let mut options = Options { json: false, rounds: 7, packets: capture::PACKETS };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value"));
         match word.as_str() {
-            "--json" => json = true,
-            "--rounds" => rounds = value()?.parse::<usize>()?.max(1),
-            "--packets" => packets = value()?.parse()?,
+            "--json" => options.json = true,
+            "--rounds" => options.rounds = value()?.parse::<usize>()?.max(1),
+            "--packets" => options.packets = value()?.parse()?,
             _ => {}
         }
     }
-    let workload = capture::workload(packets)?;
-    let (mut entries, mut missing) = (Vec::new(), Vec::new());
-    for peer in Peer::ALL {
-        match peer.program() {
-            Some(program) => entries.push(Entry { peer, version: peer.version(&program), program, runs: Vec::new() }),
-            None => missing.push(peer.name()),
-        }
+    Ok(options)
+}
+
+/// What is to be done: the file, read once by ourselves. It is then in the page cache, so that the first is not the one that reads from disk.
+fn task(workload: &Workload) -> Result<Task> {
+    let mut replay = Replay::open(std::slice::from_ref(&workload.path))?;
+    let mut task = Task { path: workload.path.clone(), packets: 0, ip_packets: 0, end: 0.0 };
+    let mut packet = parse::Packet::default();
+    while let Some(frame) = replay.next_frame()? {
+        task.packets += 1;
+        task.end = frame.at as f64 / 1e9;
+        let slice = Slice::new(frame.octets, frame.wire_octets);
+        let parsed = parse::parse(&slice, Start::Ethernet, false, &mut packet);
+        task.ip_packets += u64::from(parsed.is_ok() && packet.form != FORM_ETHERNET);
     }
+    ensure!(task.packets == workload.packets, "{} packets in {}", task.packets, workload.path.display());
+    Ok(task)
+}
+
+fn measure_all(entries: &mut [Entry], name: &str, task: &Task, rounds: usize) -> Result<()> {
     let drain = Drain::open()?;
-    // Into the page cache, so that the first is not the one that reads from disk.
-    std::io::copy(&mut std::fs::File::open(&workload.path)?, &mut std::io::sink())?;
     for round in 0..rounds {
         for nth in 0..entries.len() {
             // Each round begins with another.
             let at = (nth + round) % entries.len();
             let entry = &mut entries[at];
-            eprintln!("round {} of {rounds}: {}", round + 1, entry.peer.name());
-            let run = one(entry, &workload, drain.port).with_context(|| entry.peer.name())?;
-            entry.runs.push(run);
+            if entry.failed.is_some() {
+                continue;
+            }
+            eprintln!("{name}, round {} of {rounds}: {}", round + 1, entry.peer.name());
+            if let Err(error) = one(entry, task, &drain) {
+                ensure!(entry.peer != Peer::Auscult, "our own run: {error:#}");
+                eprintln!("{}: {error:#}", entry.peer.name());
+                entry.failed = Some(format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" "));
+            }
         }
     }
-    report(json, &workload, &entries, &missing, drain.octets.load(Ordering::Relaxed));
     Ok(())
 }
 
-fn one(entry: &Entry, workload: &Workload, port: u16) -> Result<Ended> {
+/// One run, and that it did the whole capture; ours also with the result that it had before.
+fn one(entry: &mut Entry, task: &Task, drain: &Drain) -> Result<()> {
     let directory = tempfile::tempdir_in(capture::target()?)?;
-    let ended = measure::run(&mut entry.peer.command(&entry.program, &workload.path, directory.path(), port))?;
-    ensure!(ended.success, "it failed: {}{}", ended.output, ended.errors);
-    match entry.peer.packets(&ended)? {
-        Some(packets) if packets != workload.packets => bail!("{packets} packets instead of {}", workload.packets),
-        _ => {}
-    }
-    if entry.peer == Peer::Nfpcapd {
-        ensure!(std::fs::read_dir(directory.path())?.count() > 0, "it wrote no file");
-    }
-    Ok(ended)
+    drain.take();
+    let ended = measure::run(&mut entry.peer.command(&entry.program, task, directory.path(), drain.port))?;
+    let done = entry.peer.done(&ended, task, directory.path(), drain.take())?;
+    ensure!(
+        entry.peer != Peer::Auscult
+            || entry.runs.is_empty()
+            || (done.accounted, done.rows) == (entry.done.accounted, entry.done.rows),
+        "it did {done:?}, and before {:?}",
+        entry.done
+    );
+    entry.done = done;
+    entry.runs.push(ended);
+    Ok(())
 }
 
-fn report(json: bool, workload: &Workload, entries: &[Entry], missing: &[&str], drained: u64) {
+fn figures(entries: &[Entry], task: &Task) -> Vec<Value> {
     let ours = entries.iter().find(|entry| entry.peer == Peer::Auscult);
-    let lines: Vec<Value> = entries
-        .iter()
-        .map(|entry| {
-            let middle = |of: fn(&Ended) -> f64| median(entry.runs.iter().map(of));
-            let seconds = middle(|run| run.seconds);
-            // How many times our packets per second are those of this one, round by round.
-            let ratio =
-                ours.map(|ours| median(ours.runs.iter().zip(&entry.runs).map(|(ours, peer)| peer.seconds / ours.seconds)));
-            json!({
-                "program": entry.peer.name(), "version": entry.version, "seconds": seconds,
-                "packets_per_second": workload.packets as f64 / seconds,
-                "user_seconds": middle(|run| run.user_seconds), "system_seconds": middle(|run| run.system_seconds),
-                "peak_bytes": middle(|run| run.peak_bytes as f64), "auscult_times_faster": ratio,
-                "all_seconds": entry.runs.iter().map(|run| run.seconds).collect::<Vec<_>>(),
-            })
+    let cpu = |run: &Ended| run.user_seconds + run.system_seconds;
+    let lines = entries.iter().map(|entry| {
+        let middle = |of: fn(&Ended) -> f64| median(entry.runs.iter().map(of));
+        let seconds = quartiles(entry.runs.iter().map(|run| run.seconds));
+        // How many times as long this one took as ours, round by round.
+        let times = |of: fn(&Ended) -> f64| {
+            ours.map(|ours| median(ours.runs.iter().zip(&entry.runs).map(|(ours, peer)| of(peer) / of(ours))))
+        };
+        json!({
+            "program": entry.peer.name(), "version": entry.version, "product": entry.peer.product(),
+            "packets_per_second": task.packets as f64 / seconds[1],
+            "seconds_quartiles": seconds, "user_seconds": middle(|run| run.user_seconds),
+            "system_seconds": middle(|run| run.system_seconds), "peak_bytes": middle(|run| run.peak_bytes as f64),
+            "times_our_seconds": times(|run| run.seconds), "times_our_cpu": times(|run| run.user_seconds + run.system_seconds),
+            "packets_accounted": entry.done.accounted, "rows": entry.done.rows, "bytes": entry.done.bytes,
+            "all_seconds": entry.runs.iter().map(|run| run.seconds).collect::<Vec<_>>(),
+            "all_cpu_seconds": entry.runs.iter().map(cpu).collect::<Vec<_>>(),
         })
-        .collect();
-    if json {
-        let out = json!({
-            "machine": measure::machine(), "workload": workload.figures, "programs": lines, "missing": missing,
-            "softflowd_octets_received": drained,
-        });
-        println!("{out:#}");
-        return;
-    }
-    println!("{}\nworkload: {}", measure::machine(), workload.figures);
-    println!("program    version    packets/s   wall s   user s    sys s  peak MiB  auscult is");
-    for line in &lines {
-        let number = |name: &str| line[name].as_f64().unwrap_or(f64::NAN);
+    });
+    lines.collect()
+}
+
+fn print(out: &Value) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    println!("{}; load before: {}", text(&out["machine"]), out["load_before"]);
+    for capture in out["captures"].as_array().into_iter().flatten() {
+        println!("{}: {}", text(&capture["name"]), capture["workload"]);
         println!(
-            "{:10} {:8} {:11.0} {:8.3} {:8.3} {:8.3} {:9.0} {:10.2} x",
-            line["program"].as_str().unwrap_or_default(),
-            line["version"].as_str().unwrap_or_default(),
-            number("packets_per_second"),
-            number("seconds"),
-            number("user_seconds"),
-            number("system_seconds"),
-            number("peak_bytes") / f64::from(1 << 20),
-            number("auscult_times_faster"),
+            "program    version    packets/s   wall s (quartiles)     CPU s  peak MiB  × our wall  × our CPU    packets in rows       rows"
         );
+        for line in capture["programs"].as_array().into_iter().flatten() {
+            let number = |name: &str| line[name].as_f64().unwrap_or(f64::NAN);
+            let quartile = |n: usize| line["seconds_quartiles"][n].as_f64().unwrap_or(f64::NAN);
+            println!(
+                "{:10} {:8} {:11.0} {:8.3} ({:.3} to {:.3}) {:8.3} {:9.0} {:11.2} {:10.2} {:>18} {:>10}",
+                text(&line["program"]),
+                text(&line["version"]),
+                number("packets_per_second"),
+                quartile(1),
+                quartile(0),
+                quartile(2),
+                number("user_seconds") + number("system_seconds"),
+                number("peak_bytes") / f64::from(1 << 20),
+                number("times_our_seconds"),
+                number("times_our_cpu"),
+                line["packets_accounted"],
+                line["rows"],
+            );
+        }
+        for failed in capture["failed"].as_array().into_iter().flatten() {
+            println!("{} {}: no run counts: {}", text(&failed["program"]), text(&failed["version"]), text(&failed["reason"]));
+        }
     }
-    for name in missing {
-        println!("{name}: missing, not measured");
+    for missing in out["missing"].as_array().into_iter().flatten() {
+        println!("{}: not measured: {}", text(&missing["program"]), text(&missing["reason"]));
     }
 }

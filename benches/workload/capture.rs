@@ -8,7 +8,7 @@
 //! follow each other, so that frames come at [`PACKETS_PER_SECOND`] whatever the size. Each copy moves all addresses
 //! ([`super::shift`]). The file is µs, little-endian, kept in the build folder under a name of size and seed.
 //!
-//! Without a corpus the frames are those of the generated scene.
+//! Without a corpus the frames are those of the generated scene. Beside it there is a capture of many small flows ([`crate::hospital`]).
 
 use std::{
     collections::HashSet,
@@ -29,7 +29,7 @@ use auscult_ebpf::{
 };
 use serde_json::{Value, json};
 
-use crate::{Dice, shift::shift};
+use crate::{Dice, hospital::Hospital, shift::shift};
 
 /// Frames of one capture in one copy.
 pub const FRAMES_OF_CAPTURE: usize = 10_000;
@@ -102,10 +102,28 @@ pub fn made_on_request() -> Result<bool> {
     if words.next().as_deref() != Some(MAKE) {
         return Ok(false);
     }
+    let source = words.next().context("of what?")?;
     let packets = words.next().context("how many packets?")?.parse()?;
     let path = PathBuf::from(words.next().context("where to?")?);
-    make(packets, &path)?;
+    make(&source, packets, &path)?;
     Ok(true)
+}
+
+/// What the frames of a capture are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The corpus, or without one the scene.
+    Corpus,
+    /// Many small flows.
+    Hospital,
+}
+
+/// The workload of that many packets, of the corpus if there is one.
+///
+/// # Errors
+/// When the file cannot be made.
+pub fn workload(packets: u64) -> Result<Workload> {
+    workload_of(Source::Corpus, packets)
 }
 
 /// The workload of that many packets. Another process makes it when it is missing, so that this one stays small: the peak
@@ -113,26 +131,34 @@ pub fn made_on_request() -> Result<bool> {
 ///
 /// # Errors
 /// When the file cannot be made.
-pub fn workload(packets: u64) -> Result<Workload> {
-    let source = if corpus().is_some() { "corpus" } else { "scene" };
+pub fn workload_of(source: Source, packets: u64) -> Result<Workload> {
+    let source = name(source);
     let directory = target()?.join("workload");
     fs::create_dir_all(&directory)?;
     let path = directory.join(format!("{source}-{RULE}-{SEED}-{packets}.pcap"));
     let notes = path.with_extension("json");
     if !notes.exists() {
         eprintln!("making {} packets of workload from the {source}", packets);
-        let status = Command::new(std::env::current_exe()?).args([MAKE, &packets.to_string()]).arg(&path).status()?;
+        let status = Command::new(std::env::current_exe()?).args([MAKE, source, &packets.to_string()]).arg(&path).status()?;
         ensure!(status.success(), "the workload could not be made");
     }
     let figures: Value = serde_json::from_slice(&fs::read(&notes)?)?;
     Ok(Workload { path, packets, figures })
 }
 
+fn name(source: Source) -> &'static str {
+    match source {
+        Source::Hospital => "hospital",
+        Source::Corpus if corpus().is_some() => "corpus",
+        Source::Corpus => "scene",
+    }
+}
+
 fn corpus() -> Option<PathBuf> {
     std::env::var_os("AUSCULT_CORPUS").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-fn make(packets: u64, path: &Path) -> Result<()> {
+fn make(source: &str, packets: u64, path: &Path) -> Result<()> {
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     let mut sheet = Sheet {
         out: BufWriter::with_capacity(1 << 20, file),
@@ -144,16 +170,20 @@ fn make(packets: u64, path: &Path) -> Result<()> {
         last: 0,
     };
     sheet.out.write_all(&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 0, 0, 0])?;
-    let (source, captures, copies) = match corpus() {
+    let (captures, copies) = match corpus() {
+        _ if source == name(Source::Hospital) => {
+            talk(packets, &mut sheet)?;
+            (0, 1)
+        }
         Some(corpus) => {
             let clips = clips(&corpus)?;
             ensure!(!clips.is_empty(), "no capture with Ethernet frames below {}", corpus.display());
             let copies = lay(&clips, packets, &mut sheet)?;
-            ("corpus", clips.len(), copies)
+            (clips.len(), copies)
         }
         None => {
             play(packets, &mut sheet)?;
-            ("scene", 0, 1)
+            (0, 1)
         }
     };
     sheet.out.flush()?;
@@ -265,6 +295,16 @@ fn play(packets: u64, sheet: &mut Sheet) -> Result<()> {
         sheet.frame(at, frame.octets.len() as u32, &frame.octets)?;
     }
     ensure!(sheet.packets == packets, "the scene has only {} frames", sheet.packets);
+    Ok(())
+}
+
+/// Writes frames of many small flows.
+fn talk(packets: u64, sheet: &mut Sheet) -> Result<()> {
+    let mut hospital = Hospital::new(SEED);
+    for _ in 0..packets {
+        let (at, octets) = hospital.frame();
+        sheet.frame(SCENE_START_UNIX_NANOS / 1000 + at, octets.len() as u32, &octets)?;
+    }
     Ok(())
 }
 

@@ -2,8 +2,10 @@
 
 pub mod capture;
 pub mod flow;
+pub mod hospital;
 pub mod kernel;
 pub mod measure;
+pub mod peer;
 mod shift;
 
 /// A small, seeded generator of numbers (splitmix64): the same everywhere and for ever.

@@ -94,6 +94,18 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
+/// First quartile, median and third quartile, by linear interpolation; zeros of none.
+pub fn quartiles(values: impl IntoIterator<Item = f64>) -> [f64; 3] {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    [0.25, 0.5, 0.75].map(|part| {
+        let place = part * values.len().saturating_sub(1) as f64;
+        let (low, high) = (place.floor() as usize, place.ceil() as usize);
+        let at = |place: usize| values.get(place).copied().unwrap_or(0.0);
+        at(low) + (at(high) - at(low)) * (place - place.floor())
+    })
+}
+
 /// Compressed bytes by column over all Parquet files below `directory`, from their footers.
 ///
 /// # Errors
@@ -116,11 +128,19 @@ pub fn by_column(directory: &Path, sums: &mut BTreeMap<String, i64>) -> Result<(
     Ok(())
 }
 
-/// CPUs, processor and kernel, in one line.
+/// CPUs, processor, memory and kernel, in one line.
 pub fn machine() -> String {
     let cpus = thread::available_parallelism().map_or(0, usize::from);
     let text = |path| std::fs::read_to_string(path).unwrap_or_default();
     let model = text("/proc/cpuinfo");
     let model = model.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("").trim_start_matches([' ', '\t', ':']);
-    format!("{cpus} CPUs, {model}, Linux {}", text("/proc/sys/kernel/osrelease").trim())
+    let memory = text("/proc/meminfo");
+    let memory = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    let memory = memory.map_or_else(String::new, |kib| format!(", {:.0} GiB", kib / f64::from(1 << 20)));
+    format!("{cpus} CPUs, {model}{memory}, Linux {}", text("/proc/sys/kernel/osrelease").trim())
+}
+
+/// Processes that wanted a CPU, on average over the last minute; `None` where the kernel does not say.
+pub fn load() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }

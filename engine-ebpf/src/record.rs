@@ -427,7 +427,7 @@ pub struct Counters {
     pub samples_shed: [u64; Class::CELLS],
     /// Samples left out because the ring had no room, by [`Class`].
     pub samples_lost: [u64; Class::CELLS],
-    /// Frames longer than an MTU can make them (GRO/LRO super-frames).
+    /// Frames longer than an MTU can make them, or marked by the kernel as several (GRO/LRO/TSO super-frames).
     pub super_frames: u64,
     /// Frames that the capture cut short of their length on the wire.
     pub truncated_frames: u64,

@@ -3,16 +3,28 @@
 //! The bodies are here so that libFuzzer (`tests/fuzz`) and the replay of kept inputs (`tests/fuzz_corpus.rs`) run the very same
 //! code. Each body reads its input with [`Octets`], which never ends: past the end everything is zero.
 
+use tempfile::TempDir;
+
+mod books;
 mod capture;
+mod capture_written;
 mod config_toml;
 mod delta_biflow;
 mod frame_meter;
+mod lake;
+mod ring;
+mod sampler;
 pub mod seed;
 
+pub use books::books_json;
 pub use capture::{capture_gzip_zstd, capture_reader};
+pub use capture_written::capture_written;
 pub use config_toml::config_toml;
 pub use delta_biflow::delta_biflow;
 pub use frame_meter::frame_meter;
+pub use lake::lake_files;
+pub use ring::ring_records;
+pub use sampler::sampler;
 
 /// One target.
 #[derive(Clone, Copy, Debug)]
@@ -28,11 +40,21 @@ pub struct Target {
 /// All targets.
 pub const TARGETS: &[Target] = &[
     Target { name: "frame_meter", body: frame_meter, executions: 80_000 },
+    Target { name: "sampler", body: sampler, executions: 20_000 },
+    Target { name: "ring_records", body: ring_records, executions: 10_000 },
     Target { name: "capture_reader", body: capture_reader, executions: 80_000 },
+    Target { name: "capture_written", body: capture_written, executions: 20_000 },
     Target { name: "capture_gzip_zstd", body: capture_gzip_zstd, executions: 5_000 },
     Target { name: "delta_biflow", body: delta_biflow, executions: 8_000 },
     Target { name: "config_toml", body: config_toml, executions: 30_000 },
+    Target { name: "lake_files", body: lake_files, executions: 1_000 },
+    Target { name: "books_json", body: books_json, executions: 5_000 },
 ];
+
+/// A directory in memory where there is one for that: what is synced there waits for no disk.
+pub(crate) fn in_memory() -> TempDir {
+    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).expect("a temporary directory")
+}
 
 /// Octets that are taken from the front.
 #[derive(Clone, Copy, Debug)]

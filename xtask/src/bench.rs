@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 use crate::install::{self, Purpose};
-use crate::{process, workspace};
+use crate::{docs, process, workspace};
 
 /// A bench, a target of the package `auscult-benches` with the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -21,7 +21,7 @@ pub enum Bench {
     Pipeline,
     /// The live path from frames made in the kernel to Parquet, against a program that only counts; needs root
     Live,
-    /// The same capture through nfpcapd, softflowd and tcpdump, interleaved
+    /// The same captures through nfpcapd, softflowd, argus, ndpiReader, NFStream and tcpdump, interleaved
     Peers,
     /// Each of them, in this order
     All,
@@ -36,6 +36,9 @@ pub struct BenchOptions {
     /// Prints figures for machines
     #[arg(long)]
     json: bool,
+    /// Of peers: keeps the figures in benches/peers.json, writes the README's table from them, and prints it
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
     /// What the bench gets
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
@@ -61,18 +64,24 @@ pub struct EvalOptions {
 
 /// Runs the bench, or each of them; the first failure ends it.
 pub fn run(options: &BenchOptions) -> Result<ExitCode> {
+    ensure!(!options.markdown || options.bench == Bench::Peers, "--markdown is for the bench peers alone");
     let benches = Bench::value_variants().iter().copied().filter(|bench| *bench != Bench::All);
     for bench in benches.filter(|bench| options.bench == Bench::All || options.bench == *bench) {
         if bench == Bench::Peers {
-            install::install(&[Purpose::Peers])?;
+            install::peers();
             process::run(&mut process::cargo(&["build", "--release", "--locked", "--package", "auscult"]))?;
         }
         let name = name_of(bench)?;
         let mut cargo = process::cargo(&["bench", "--locked", "--package", "auscult-benches", "--bench", &name, "--"]);
-        if options.json {
+        if options.json || options.markdown {
             cargo.arg("--json");
         }
-        process::run(with_corpus(cargo.args(&options.arguments)))?;
+        let cargo = with_corpus(cargo.args(&options.arguments));
+        if options.markdown {
+            print!("{}", docs::keep_peers(&process::printed(cargo)?)?);
+        } else {
+            process::run(cargo)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,10 @@
 //! `cargo xtask docs`: writes the tables between `<!-- generated: NAME -->` and `<!-- end: NAME -->` again.
 //!
 //! Tables of `xtask` itself are rendered here. References of the engine (metrics, configuration, columns) come from the engine,
-//! which prints each as Markdown by a command of its own; so `xtask` never has to be built with it.
+//! which prints each as Markdown by a command of its own; so `xtask` never has to be built with it. The table of peers is rendered from
+//! the figures that `cargo xtask bench peers --markdown` has kept.
+
+mod peers;
 
 use std::fs;
 use std::process::ExitCode;
@@ -23,7 +26,7 @@ pub struct Options {
 #[derive(Debug, Clone, Copy)]
 enum Source {
     /// A function here.
-    Own(fn() -> String),
+    Own(fn() -> Result<String>),
     /// The engine: what `auscult COMMAND` prints.
     Engine(&'static str),
 }
@@ -38,6 +41,7 @@ struct Table {
 /// Every generated table.
 const TABLES: &[Table] = &[
     Table { name: "xtask", document: "README.md", source: Source::Own(commands) },
+    Table { name: "peers", document: "README.md", source: Source::Own(peers::table) },
     Table { name: "metrics", document: "engine/reference/metrics.md", source: Source::Engine("metrics-table") },
     Table { name: "configuration", document: "engine/reference/configuration.md", source: Source::Engine("config-table") },
     Table { name: "dictionary", document: "engine/reference/dictionary.md", source: Source::Engine("dictionary") },
@@ -60,7 +64,7 @@ pub fn stale_tables() -> Result<Vec<(&'static str, &'static str)>> {
     let mut stale = Vec::new();
     for table in TABLES {
         if let Source::Own(rows) = table.source
-            && !refresh(table, &rows(), true)?
+            && !refresh(table, &rows()?, true)?
         {
             stale.push((table.document, table.name));
         }
@@ -68,9 +72,18 @@ pub fn stale_tables() -> Result<Vec<(&'static str, &'static str)>> {
     Ok(stale)
 }
 
+/// Keeps the figures of a run of the peers' bench and writes the table from them, which is returned.
+pub fn keep_peers(figures: &str) -> Result<String> {
+    peers::keep(figures)?;
+    for table in TABLES.iter().filter(|table| table.name == "peers") {
+        refresh(table, &render(table)?, false)?;
+    }
+    peers::table()
+}
+
 fn render(table: &Table) -> Result<String> {
     match table.source {
-        Source::Own(rows) => Ok(rows()),
+        Source::Own(rows) => rows(),
         Source::Engine(command) => {
             let engine = ["run", "--quiet", "--release", "--locked", "--package", "auscult", "--bin", "auscult", "--"];
             process::output(process::cargo(&engine).arg(command)).map(|rows| rows + "\n")
@@ -102,13 +115,13 @@ fn replace(text: &str, name: &str, rows: &str) -> Option<String> {
 }
 
 /// The commands of `xtask`, from their own documentation.
-fn commands() -> String {
+fn commands() -> Result<String> {
     let mut rows = String::from("| command | does |\n|---|---|\n");
     for command in crate::Arguments::command().get_subcommands() {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
         rows.push_str(&format!("| `cargo xtask {}` | {} |\n", command.get_name(), about.replace('|', "\\|")));
     }
-    rows
+    Ok(rows)
 }
 
 #[cfg(test)]
@@ -124,8 +137,8 @@ mod tests {
 
     #[test]
     fn each_command_has_a_row() {
-        let rows = commands();
-        for name in ["demo", "test", "bpf", "bench", "eval", "tidy", "docs", "install", "ci"] {
+        let rows = commands().expect("rows");
+        for name in ["demo", "test", "fuzz", "bpf", "bench", "eval", "tidy", "docs", "install", "ci"] {
             assert!(rows.contains(&format!("| `cargo xtask {name}` | ")), "{name} in\n{rows}");
         }
     }

@@ -48,6 +48,7 @@ const PACKAGES: &[Package] = &[
     package("libzstd-dev", "/usr/include/zstd.h", &[Purpose::Bpf], "LLVM links it"),
     package("zlib1g-dev", "/usr/include/zlib.h", &[Purpose::Bpf], "LLVM links it"),
     package("libxml2-dev", "/usr/include/libxml2", &[Purpose::Bpf], "LLVM links it"),
+    package("g++", "g++", &[Purpose::Tests], "builds libFuzzer"),
     package("iproute2", "ip", &[Purpose::Demo, Purpose::Tests], "namespaces, veth pairs, bridges, tc mirred"),
     package("ethtool", "ethtool", &[Purpose::Demo, Purpose::Tests], "offloads of the interfaces a test makes"),
     package("tshark", "tshark", &[Purpose::Tests], "conversations and fields, counted by another program"),
@@ -63,12 +64,14 @@ const PACKAGES: &[Package] = &[
     package(
         "python3-venv",
         "/usr/share/doc/python3-venv",
-        &[Purpose::Tests],
+        &[Purpose::Tests, Purpose::Peers],
         "the independent readers below live in an environment",
     ),
     package("nfdump", "nfpcapd", &[Purpose::Peers], "the peer nfpcapd"),
     package("softflowd", "softflowd", &[Purpose::Peers], "the peer softflowd"),
     package("argus-server", "argus", &[Purpose::Peers], "the peer argus"),
+    package("argus-client", "racount", &[Purpose::Peers], "tells what argus wrote"),
+    package("libndpi-bin", "ndpiReader", &[Purpose::Peers], "the peer ndpiReader"),
 ];
 
 /// Python packages, with the versions that the suites were written against: Parquet read by other engines than the one that wrote it.
@@ -78,6 +81,9 @@ const PYTHON_PACKAGES: &[(&str, &str)] = &[
     ("pyarrow==26.0.1", "a third; also reads statistics and metadata"),
     ("pandas==3.1.1", "what notebooks use"),
 ];
+
+/// The peer that is a Python package. An environment of its own: what it needs is not what the readers need.
+const PYTHON_PEERS: &[(&str, &str)] = &[("nfstream==6.6.0", "the peer NFStream")];
 
 /// The linker of BPF objects, built against the packaged LLVM.
 const BPF_LINKER_VERSION: &str = "0.13.0";
@@ -98,22 +104,32 @@ pub struct Options {
 /// Installs what is missing for everything but the purposes that have to be asked for.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let mut purposes = vec![Purpose::Bpf, Purpose::Demo, Purpose::Tests];
-    if options.peers {
-        purposes.push(Purpose::Peers);
-    }
     if options.deny {
         purposes.push(Purpose::Deny);
     }
     install(&purposes)?;
+    if options.peers {
+        peers();
+    }
     println!("everything is there");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Installs the programs that Auscult is measured against. Without those that cannot be had here the others are measured: they are named.
+pub fn peers() {
+    if let Err(error) = install(&[Purpose::Peers]) {
+        println!("not all peers are installed: {error:#}");
+    }
+    if let Err(error) = install_python("venv-peers", PYTHON_PEERS) {
+        println!("the peer NFStream is not installed: {error:#}");
+    }
 }
 
 /// Installs what is missing for those purposes; what cannot be installed is an error that names it.
 pub fn install(purposes: &[Purpose]) -> Result<()> {
     install_packages(purposes)?;
     if purposes.contains(&Purpose::Tests) {
-        install_python()?;
+        install_python("venv", PYTHON_PACKAGES)?;
     }
     if purposes.contains(&Purpose::Bpf) && workspace::find_tool("bpf-linker").is_none() {
         println!("building bpf-linker {BPF_LINKER_VERSION}: it joins the object's parts and writes its BTF");
@@ -164,15 +180,16 @@ fn is_installed(package: &Package) -> bool {
     if package.shows.starts_with('/') { Path::new(package.shows).exists() } else { workspace::find_tool(package.shows).is_some() }
 }
 
-fn install_python() -> Result<()> {
-    let folder = workspace::target().join("venv");
+/// A Python environment of that name in the build folder, with those packages.
+fn install_python(name: &str, packages: &[(&str, &str)]) -> Result<()> {
+    let folder = workspace::target().join(name);
     let stamp = folder.join("packages");
-    let names: Vec<_> = PYTHON_PACKAGES.iter().map(|(name, _)| *name).collect();
+    let names: Vec<_> = packages.iter().map(|(name, _)| *name).collect();
     let wanted = names.join("\n");
     if std::fs::read_to_string(&stamp).is_ok_and(|present| present == wanted) {
         return Ok(());
     }
-    for (name, reason) in PYTHON_PACKAGES {
+    for (name, reason) in packages {
         println!("missing: {name} ({reason})");
     }
     process::run(process::command("python3").args(["-m", "venv"]).arg(&folder))?;

@@ -6,6 +6,7 @@ mod bpf;
 mod ci;
 mod demo;
 mod docs;
+mod fuzz;
 mod install;
 mod process;
 mod test;
@@ -34,6 +35,10 @@ enum Command {
     Demo(demo::Options),
     /// Runs everything CI runs, in order, and stops at the first failure
     Test(test::Options),
+    /// Fuzzes parser, meter, sampler, rings, files and configuration from the kept inputs
+    ///
+    /// Needs a stable compiler and a C++ compiler. An input that breaks a law is kept under `tests/fuzz/crash`.
+    Fuzz(fuzz::Options),
     /// Builds the BPF objects and their provenance
     ///
     /// With `--check`, builds them elsewhere and fails when a committed object is stale; prints the instruction count,
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Bpf(options) => bpf::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Eval(options) => bench::eval(&options),

@@ -60,6 +60,14 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// Runs it with our own input and standard error, and gives what it printed.
+pub fn printed(command: &mut Command) -> Result<String> {
+    eprintln!("+ {}", show(command));
+    let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {}", show(command)))?;
+    ensure!(output.status.success(), "{} ended with {}", show(command), output.status);
+    String::from_utf8(output.stdout).with_context(|| format!("{} did not print text", show(command)))
+}
+
 /// Runs it, shows both outputs as they come, and gives how it ended and the lines that `keep` wants.
 pub fn run_keeping(command: &mut Command, keep: fn(&str) -> bool) -> Result<(ExitStatus, Vec<String>)> {
     eprintln!("+ {}", show(command));

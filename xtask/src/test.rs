@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 
 use crate::install::{self, Purpose};
-use crate::{bpf, docs, process, tidy, workspace};
+use crate::{bpf, docs, fuzz, process, tidy, workspace};
 
 /// Which steps to run.
 #[derive(Debug, clap::Args)]
@@ -58,6 +58,7 @@ const STEPS: &[(&str, Step)] = &[
     ("build", |_| cargo(&["build", "--release", "--locked", "--workspace", "--bins"])),
     ("doc tests", doc_tests),
     ("tests", tests),
+    ("fuzz", |_| fuzz::short().map(|()| Outcome::Passed)),
     ("documentation", documentation),
     ("generated tables", |_| {
         let current = docs::run(&docs::Options { check: true })? == ExitCode::SUCCESS;

@@ -194,7 +194,7 @@ impl Entry {
 
     /// Time of the `i`-th of the first packets.
     pub(super) fn first_at(&self, i: usize) -> u64 {
-        self.first_at[i].from_origin(self.segment_tick << TICK_SHIFT)
+        self.first_at[i].after_origin(self.segment_tick << TICK_SHIFT)
     }
 
     /// Whether `delta` carries the first fragment of a datagram.

@@ -1,6 +1,6 @@
 //! Octets to frames, frames through parser, meter and sweep; every delta, sample and ledger is checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use auscult::{
     batch::Message,
@@ -16,15 +16,18 @@ use auscult_ebpf::{
     discard::{Discard, Lost, ParseStop},
     frame::{Frame, Slice},
     hash,
-    limit::{FIRST_PACKETS, SAMPLE_LARGE, TUNNELS_MAX, VLAN_TAGS_MAX},
-    meter::{self, FlowCache, Sets, Sink, group, tick},
+    limit::{
+        COPY_BUCKETS, COPY_UNIT_SHIFT, COPY_UNITS_MAX, COPY_WAYS, DIGEST_OCTETS_MAX, FIRST_PACKETS, SAMPLE_LARGE, TUNNELS_MAX,
+        VLAN_TAGS_MAX,
+    },
+    meter::{self, FlowCache, Recent, Sets, Sink, group, tick},
     parse::{self, Packet},
     record::{
-        ABI, Core, Delta, FORM_IPV4, FORM_IPV6, FlowKey, Kind, Mark, SampleHead, Set, Tunnel, TunnelPath, Volume, octets_of,
-        read_record,
+        ABI, Core, Delta, FORM_ETHERNET, FORM_IPV4, FORM_IPV6, FlowKey, Kind, Mark, SampleHead, Set, Tunnel, TunnelPath, Volume,
+        octets_of, read_record,
     },
     sample::Class,
-    settings::{FLAG_SAMPLES, FLAG_VLAN_IN_KEY, Settings},
+    settings::{FLAG_COPIES_METERED, FLAG_SAMPLES, FLAG_VLAN_IN_KEY, Settings},
 };
 
 use super::{Octets, STEPS};
@@ -66,13 +69,16 @@ impl<'a> Step<'a> {
     }
 }
 
-/// The first octet says how the meter is set, the second which deltas find no room; frames follow.
+/// The first octet says how the meter is set, the second which deltas find no room and how long a packet that comes again is a copy;
+/// frames follow.
 pub fn frame_meter(octets: &[u8]) {
     let mut from = Octets(octets);
     let (how, refuse) = (from.u8(), from.u8());
     let mut settings = Settings { sets_mask: (1 << (how & 3)) - 1, ..Settings::plain() };
     settings.flags = if how & 4 != 0 { FLAG_SAMPLES } else { 0 } | if how & 8 != 0 { FLAG_VLAN_IN_KEY } else { 0 };
     settings.super_frame_octets = 1514;
+    settings.copy_units = [0, 1, 23, COPY_UNITS_MAX][usize::from(refuse >> 4 & 3)];
+    settings.flags |= if refuse & 0x40 != 0 { FLAG_COPIES_METERED } else { 0 };
     let at = EPOCHS[usize::from(how >> 4 & 3)];
     if how & 0x80 != 0 {
         return native(&settings, at, from);
@@ -107,6 +113,53 @@ impl Sets for &mut Memory {
     }
 }
 
+/// The table of recent packets; it is made when it is first used.
+#[derive(Default)]
+struct Table64(Vec<u64>);
+
+impl Recent for Table64 {
+    fn exchange(&mut self, cell: usize, value: u64) -> u64 {
+        if self.0.is_empty() {
+            self.0 = vec![0; COPY_BUCKETS * COPY_WAYS];
+        }
+        std::mem::replace(&mut self.0[cell], value)
+    }
+}
+
+/// What copies of a packet have in common.
+#[derive(Debug, PartialEq, Eq)]
+struct Written {
+    key: FlowKey,
+    direction: u32,
+    octets: u32,
+    identification: u32,
+    sequence: u32,
+    control_bits: u8,
+    payload: Vec<u8>,
+}
+
+impl Written {
+    fn of(packet: &Packet, octets: &[u8]) -> Self {
+        // Of a frame without IP only what is never padding counts.
+        let most = if packet.form == FORM_ETHERNET { 28 } else { DIGEST_OCTETS_MAX };
+        let payload = octets.get(packet.payload_offset as usize..).unwrap_or_default();
+        let length = payload.len().min(packet.payload_octets.min(most) as usize);
+        // TCP's options count as payload, and shorten what is looked at of a very long one.
+        let length = if packet.is_tcp() { length.min(1400) } else { length };
+        // What was cut off counts like zeros.
+        let length = payload[..length].iter().rposition(|octet| *octet != 0).map_or(0, |last| last + 1);
+        Self {
+            key: packet.flow_key(),
+            direction: packet.direction,
+            octets: packet.octets,
+            identification: packet.identification,
+            sequence: packet.sequence,
+            control_bits: packet.control_bits,
+            payload: payload[..length].to_vec(),
+        }
+    }
+}
+
 /// A ring that has no room for some deltas.
 struct Ring {
     refuse: u8,
@@ -115,6 +168,8 @@ struct Ring {
     out: Tally,
     hash_keys: [u64; 5],
     frame_octets: u32,
+    /// Tunnel paths that were handed over or found no room.
+    paths: BTreeSet<u64>,
 }
 
 impl Sink for Ring {
@@ -124,6 +179,7 @@ impl Sink for Ring {
 
     fn delta(&mut self, delta: &Delta) -> Result<(), Lost> {
         check_delta(delta, &self.hash_keys);
+        assert!(delta.tunnels.iter().all(|path| *path == 0 || self.paths.contains(path)), "{delta:?}");
         let copy: Option<Delta> = read_record(octets_of(delta));
         assert_eq!(copy.as_ref(), Some(delta));
         add(&mut self.out, delta);
@@ -141,6 +197,7 @@ impl Sink for Ring {
         assert!(Tunnel::from_number(outer.kind).is_some(), "{path:?}");
         assert!(inner.kind == 0 || Tunnel::from_number(inner.kind).is_some(), "{path:?}");
         assert_eq!(path.reference & 0xff, u64::from(outer.kind | inner.kind << 4));
+        self.paths.insert(path.reference);
         if self.refuse & 2 != 0 { Err(Lost::RingFull) } else { Ok(()) }
     }
 
@@ -192,6 +249,8 @@ struct Bench {
     packet: Packet,
     ring: Ring,
     parsed: Tally,
+    recent: Table64,
+    earlier: Vec<(u64, Written)>,
 }
 
 impl Bench {
@@ -205,6 +264,7 @@ impl Bench {
             out: Tally::new(),
             hash_keys: settings.hash_keys,
             frame_octets: 0,
+            paths: BTreeSet::new(),
         };
         Self {
             settings,
@@ -213,6 +273,8 @@ impl Bench {
             packet: Packet::default(),
             ring,
             parsed: Tally::new(),
+            recent: Table64::default(),
+            earlier: Vec::new(),
         }
     }
 
@@ -228,6 +290,23 @@ impl Bench {
             return meter::discarded(&frame, reason, counters);
         }
         check_packet(packet);
+        let copies = self.core.counters.copies_packets;
+        let left_out = meter::left_out(&frame, packet, at, &self.settings, &mut self.core, &mut self.recent);
+        let written = Written::of(packet, step.octets);
+        if self.core.counters.copies_packets != copies {
+            // One unit for the time of each, and some by which a clock may be ahead.
+            let window = u64::from(self.settings.copy_units + 5) << COPY_UNIT_SHIFT;
+            // The table's times come round.
+            let age = |before: u64| (at - before) & ((1 << (20 + COPY_UNIT_SHIFT)) - 1);
+            let is_known = |(before, other): &(u64, Written)| age(*before) <= window && *other == written;
+            assert!(self.earlier.iter().rev().any(is_known), "a copy of nothing at {at}: {written:?}");
+        }
+        assert_eq!(left_out, self.core.counters.copies_packets != copies && !self.settings.has(FLAG_COPIES_METERED));
+        self.earlier.push((at, written));
+        if left_out {
+            return;
+        }
+        let packet = &mut self.packet;
         let lost = self.core.counters.lost_packets[Lost::NoSlot as usize];
         let mut slots = FlowCache { sets: &mut self.memory, mask: self.settings.sets_mask };
         meter::meter::<{ group::ALL }, _, _, _>(&frame, packet, at, &self.settings, &mut slots, &mut self.core, &mut self.ring);

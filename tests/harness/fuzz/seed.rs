@@ -4,8 +4,15 @@ use std::io::Write;
 
 use auscult::{
     config::key::config_table,
+    lake::TableName,
     scene::{Scene, SceneFrame, SceneSize},
 };
+
+use super::{
+    books,
+    lake::{footer, written},
+};
+use crate::golden::{self, Case};
 
 /// Name and octets of one input.
 pub type Seed = (String, Vec<u8>);
@@ -14,16 +21,21 @@ pub type Seed = (String, Vec<u8>);
 pub fn seeds(target: &str) -> Vec<Seed> {
     match target {
         "frame_meter" => frame_meter(),
+        "sampler" => sampler(),
+        "ring_records" => ring_records(),
         "capture_reader" => captures().into_iter().filter(|(name, _)| !name.contains('-')).collect(),
+        "capture_written" => capture_written(),
         "capture_gzip_zstd" => packed(),
         "delta_biflow" => delta_biflow(),
         "config_toml" => config_toml(),
+        "lake_files" => lake_files(),
+        "books_json" => books_json(),
         _ => Vec::new(),
     }
 }
 
 /// One frame of each of many sorts, by length of what the frame starts with: link type, network and transport protocol.
-fn sorts() -> Vec<SceneFrame> {
+pub(super) fn sorts() -> Vec<SceneFrame> {
     let mut met = std::collections::BTreeSet::new();
     let sort = |octets: &[u8]| {
         let ip = match octets.get(12..14) {
@@ -47,7 +59,7 @@ fn step(link: u8, step: u8, wire: u8, octets: &[u8]) -> Vec<u8> {
 
 fn frame_meter() -> Vec<Seed> {
     let frames = sorts();
-    let mut seeds = Vec::new();
+    let mut seeds = encapsulated();
     for (n, group) in frames.chunks(4).enumerate() {
         let mut input = vec![[0x0d, 0x90, 0x46, 0x1f][n % 4], n as u8 % 3];
         group.iter().for_each(|frame| input.extend(step(0, 3 + n as u8 % 8, 0, &frame.octets)));
@@ -66,6 +78,127 @@ fn frame_meter() -> Vec<Seed> {
         input.extend(step(7, 8, 0xff, &[&[0, 0, 0, 2][..], ip].concat()));
         input.extend(step(9, 8, 0, ip));
         seeds.push(("links".into(), input));
+    }
+    seeds
+}
+
+/// Encapsulations, sound and odd: some cases of each input, their frames twice (a second time they are copies).
+fn encapsulated() -> Vec<Seed> {
+    let cases: Vec<_> = golden::sound().into_iter().step_by(5).chain(golden::odd().into_iter().step_by(2)).collect();
+    let some = |(n, cases): (usize, &[Case])| {
+        let mut input = vec![[0x0d, 0x1f, 0x90][n % 3], [0, 0x50, 0x93, 0xe0][n % 4]];
+        for frame in cases.iter().flat_map(|case| case.frames.iter().take(2)) {
+            let more = ((frame.wire - frame.octets.len()) / 16).min(0x7f) as u8;
+            input.extend(step(0, 3, more, &frame.octets));
+            input.extend(step(0, 2, more, &frame.octets));
+        }
+        (format!("tunnels{n:02}"), input)
+    };
+    cases.chunks(4).enumerate().map(some).filter(|(_, input)| input.len() <= 4096).collect()
+}
+
+/// Conversations of every class: opened, then with payloads of growing length, either way.
+fn sampler() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for sort in 0..16u8 {
+        let how = [3, 0x13, 0x0a, 7][usize::from(sort & 3)];
+        let mut input = vec![how];
+        if how & 8 != 0 {
+            input.extend([5, 6, 2, 3, 4, 3, 4, 3]);
+        }
+        // SYN, SYN/ACK, then data with ACK.
+        input.extend([sort, 4, 3, 0, 0, 0]);
+        input.extend([sort, 13, 3, 0, 0, 0]);
+        for n in 0..8u8 {
+            let length = (u16::from(n) * 250 + 3).to_le_bytes();
+            input.extend([sort, 8 | n & 3, 3 + n % 4, n & 3 | n << 4]);
+            input.extend(length);
+            // Another sort in between, so that shares meet.
+            input.extend([(sort + n) % 16, 4, 0x10, 4, 40, 0, 9, 0]);
+        }
+        seeds.push((format!("sort{sort:02}"), input));
+    }
+    seeds
+}
+
+fn ring_records() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for how in 0..16u8 {
+        let mut input = vec![how];
+        for n in 0..10u8 {
+            input.extend([0, 1, 0, 2, 0, n, 100, 0, 0, 0, 60, 0, 0, 0]);
+            input.extend([1, n, 0, 0, 0]);
+            input.extend([2, n & 7, 3, 0]);
+            input.extend(*b"abc");
+            input.extend([3, n, 0]);
+            match (how + n) % 4 {
+                0 => input.extend([0x18 | 4, 5, 1, 2, 3, 4, 5]),
+                1 => input.extend([0xe0, 1, 0, 1, 0, n, 1, 0, 0, 0, 1, 0, 0, 0, n, 0, 9]),
+                2 => input.extend([0xc2, n, 2, 0, 1, 2, 97, 0]),
+                _ => input.extend([0x14, 3, 9, 9, 9, 5]),
+            }
+            input.push(0x0f + (n << 3 & 0x70));
+        }
+        if how & 1 != 0 {
+            input.extend([4, 1, 7, 0xfe, if how & 2 != 0 { 0xf0 } else { 4 }, 0, 0, how & 4, 0xff]);
+        }
+        seeds.push((format!("records{how:02}"), input));
+    }
+    seeds
+}
+
+/// Captures of every format, with every kind of block and option.
+fn capture_written() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for how in 0..16u8 {
+        let mut input = vec![how];
+        match how & 7 {
+            0..=4 => input.extend([how & 3, 4 - how % 5]),
+            5 => input.extend([how, how >> 3]),
+            _ => {
+                input.extend([how, 40, 0xf4, 9]);
+                input.extend([how; 8]);
+                input.extend([5, 116, 97, 112, 0, 49, 48, 0x11, 0x89]);
+            }
+        }
+        for n in 0..6u8 {
+            let block = [96, 170, 200, 224 + n, 40, 96][usize::from(n)];
+            if how & 7 > 5 {
+                input.push(block);
+            }
+            input.extend([n; 8]);
+            input.extend([6, n, 1, 2, 3, 4, 5, 6]);
+        }
+        seeds.push((format!("written{how:02}"), input));
+    }
+    seeds
+}
+
+/// The files that the product writes, and changes to them: in pages, in the footer, at the end.
+fn lake_files() -> Vec<Seed> {
+    let mut seeds = vec![("empty".into(), Vec::new()), ("magic_alone".into(), b"\0PAR1\0\0\0\0PAR1".to_vec())];
+    for (how, table) in [(2, TableName::Flows), (3, TableName::Coverage)] {
+        let file = &written(table).octets;
+        seeds.push((format!("{}_unchanged", table.name()), vec![how]));
+        let footer = file.len() - footer(file);
+        for n in 0..6 {
+            let behind = footer * n / 6;
+            let change =
+                |place: usize, last: u8, value: u8| [(place >> 16) as u8 * 2 + last, (place >> 8) as u8, place as u8, value];
+            let changes = [change(behind, 1, 7), change(behind + 9, 1, 0x15)].concat();
+            seeds.push((format!("{}_footer{n}", table.name()), [&[how][..], &changes].concat()));
+            let page = change(4 + (file.len() - footer) * n / 7, 0, 0xff);
+            seeds.push((format!("{}_page{n}", table.name()), [&[how][..], &page].concat()));
+        }
+    }
+    seeds
+}
+
+fn books_json() -> Vec<Seed> {
+    let mut seeds: Vec<Seed> = vec![("empty".into(), Vec::new()), ("object".into(), b"{}".to_vec())];
+    for (n, books) in books::written().into_iter().enumerate() {
+        seeds.push((format!("books{n}_cut"), books[..books.len() / 2].to_vec()));
+        seeds.push((format!("books{n}"), books));
     }
     seeds
 }

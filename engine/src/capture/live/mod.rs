@@ -27,7 +27,7 @@ mod object;
 mod offload;
 mod pin;
 pub mod ring;
-mod sort;
+pub mod sort;
 mod sweep;
 mod tap;
 

@@ -1,4 +1,6 @@
 //! Records of one ring to batches, samples and the ledger.
+//!
+//! Public for the fuzz target `ring_records`.
 
 use auscult_ebpf::{
     record::{ABI, Delta, Header, Kind, Mark, SampleHead, TunnelPath, read_record},
@@ -15,7 +17,7 @@ use crate::{
 };
 
 /// Everything known of one ring.
-pub(super) struct Sorter {
+pub struct Sorter {
     batches: Batches,
     sink: Box<dyn SampleSink>,
     bad: Count,
@@ -29,7 +31,8 @@ pub(super) struct Sorter {
 }
 
 impl Sorter {
-    pub(super) fn new(ring: Ring, outlets: Outlets, sink: Box<dyn SampleSink>) -> Self {
+    /// Nothing was met yet.
+    pub fn new(ring: Ring, outlets: Outlets, sink: Box<dyn SampleSink>) -> Self {
         let batches = Batches::new(ring, outlets);
         Self {
             batches,
@@ -56,27 +59,27 @@ impl Sorter {
     }
 
     /// Marks of this engine met so far.
-    pub(super) fn marks(&self) -> u64 {
+    pub fn marks(&self) -> u64 {
         self.marks
     }
 
     /// Samples met so far, by class.
-    pub(super) fn samples(&self) -> [u64; Class::CELLS] {
+    pub fn samples(&self) -> [u64; Class::CELLS] {
         self.samples
     }
 
     /// What this engine has received of the ring.
-    pub(super) fn received(&self) -> Count {
+    pub fn received(&self) -> Count {
         self.batches.received()
     }
 
     /// The ledger at the newest Mark.
-    pub(super) fn last(&self) -> Option<LedgerAtMark> {
+    pub fn last(&self) -> Option<LedgerAtMark> {
         self.batches.last()
     }
 
     /// Sorts one record; false behind a Mark, which closes what was taken.
-    pub(super) fn take(&mut self, record: &[u8]) -> bool {
+    pub fn take(&mut self, record: &[u8]) -> bool {
         let kind = match read_record::<Header>(record) {
             Some(header) if header.abi == ABI => header.kind,
             _ => 0,
@@ -117,7 +120,7 @@ impl Sorter {
 
     /// Hands on what was taken, when the ring no longer has it: full batches, and the Mark, with `utc_offset`. `own`: it is of this
     /// engine's sweeps.
-    pub(super) fn hand_on(&mut self, utc_offset: i64, own: bool) -> Result<(), Gone> {
+    pub fn hand_on(&mut self, utc_offset: i64, own: bool) -> Result<(), Gone> {
         self.batches.send_full()?;
         let Some(mark) = self.mark.take() else { return Ok(()) };
         self.marks += u64::from(own);
@@ -126,12 +129,12 @@ impl Sorter {
 
     /// LEDGER-4: counts a record that cannot be read. What it stood for cannot be known: it counts as one packet of its own size, and the
     /// ledger's imbalance shows the rest.
-    pub(super) fn bad(&mut self, octets: usize) {
+    pub fn bad(&mut self, octets: usize) {
         self.bad.add(Count { packets: 1, octets: octets as u64 });
     }
 
     /// Says to every shard that this ring has ended.
-    pub(super) fn close(&mut self) -> Result<(), Gone> {
+    pub fn close(&mut self) -> Result<(), Gone> {
         if self.goes_on { self.batches.send_rest() } else { self.batches.close() }
     }
 }

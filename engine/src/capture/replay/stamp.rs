@@ -48,12 +48,20 @@ impl Clock {
             }
             Unit::Nothing => 0,
         };
-        if self.offset == 0 { nanos.min(LATEST) } else { self.moved(nanos) }
+        if self.offset == 0 { nanos.min(LATEST) } else { self.moved(stamp) }
     }
 
+    /// The same with an offset: a time that no count holds may become one that is.
     #[cold]
-    fn moved(&self, nanos: u64) -> u64 {
-        (i128::from(nanos) + self.offset).clamp(0, i128::from(LATEST)) as u64
+    fn moved(&self, stamp: u64) -> u64 {
+        let stamp = i128::from(stamp);
+        let nanos = match self.unit {
+            Unit::Nanoseconds(each) => stamp * i128::from(each),
+            Unit::PerNanosecond(each) => stamp / i128::from(each),
+            Unit::Binary(exponent) => (stamp * 1_000_000_000) >> exponent,
+            Unit::Nothing => 0,
+        };
+        (nanos + self.offset).clamp(0, i128::from(LATEST)) as u64
     }
 }
 
@@ -80,6 +88,8 @@ mod tests {
             (6, i64::MAX, 5, LATEST),
             (0, 0, u64::MAX, LATEST),
             (0x80, 0, u64::MAX, LATEST),
+            (0, -20_000_000_000, 20_000_000_007, 7_000_000_000),
+            (0x80, -20_000_000_000, 20_000_000_007, 7_000_000_000),
         ] {
             assert_eq!(Clock::new(resolution, offset).unix_nanos(stamp), expect, "resolution {resolution} offset {offset}");
         }
