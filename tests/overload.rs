@@ -1,7 +1,6 @@
 //! Rings, tables, channels, disks and threads overfilled on purpose, live and in replay. Whatever is overfilled: the ledger closes at every
 //! Mark, what is lost is lost in the place that was overfilled and in no other, the rows read back from Parquet hold exactly the rest, and
 //! resident memory keeps to what the engine said at its start.
-#![expect(clippy::disallowed_methods, reason = "what disturbs an engine is paced by a clock")]
 
 use std::{
     collections::BTreeMap,
@@ -636,9 +635,12 @@ fn ports(frame: &[u8]) -> Option<(usize, u8, [u16; 2])> {
     Some((at + 2, *packet.get(9)?, [port(20)?, port(22)?])).filter(|_| is_plain)
 }
 
+/// Samples by class.
+type Samples = BTreeMap<&'static str, u64>;
+
 /// DHCP, DICOM and HL7 of the scene, and the samples by class that they give at least, whatever a flood evicts: of DHCP as many octets as one
 /// run of every flow may give, of clinical conversations what opens each of their directions.
-fn hospital() -> Result<(Vec<Vec<u8>>, BTreeMap<&'static str, u64>)> {
+fn hospital() -> Result<(Vec<Vec<u8>>, Samples)> {
     let (mut frames, mut begun, mut openings) = (Vec::new(), BTreeMap::new(), 0);
     for frame in Scene::new(21, SceneSize::default()).frames() {
         let Some((packet, protocol, ports)) = ports(&frame.octets) else { continue };
