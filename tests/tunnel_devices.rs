@@ -3,7 +3,6 @@
 //!
 //! Two series. Devices: every tunnel that the kernel itself makes (`ip link add type …`, routes with an encapsulation); kernels are built with
 //! some of them, the others are named. Headers: every kind, the frame builder's headers around what TUN and TAP devices give.
-#![expect(clippy::disallowed_methods, reason = "a deadline bounds how long a test waits for packets")]
 
 use std::{
     collections::BTreeSet,

@@ -122,8 +122,8 @@ fn relay(path: Path, seed: u64, done: &AtomicBool) -> Result<Vec<SceneFrame>> {
     let (mut random, mut heard, mut late) = (Random::new(seed), Vec::new(), VecDeque::new());
     let delay = path.delay.as_nanos() as u64;
     while !done.load(Ordering::Relaxed) {
-        for side in 0..2 {
-            for octets in sockets[side].frames(TURN, Duration::ZERO)? {
+        for (side, socket) in sockets.iter_mut().enumerate() {
+            for octets in socket.frames(TURN, Duration::ZERO)? {
                 let at = time::monotonic();
                 let has_payload = packet::headers(&octets).is_some_and(|found| found.payload < found.end);
                 if !has_payload || random.below(100) >= path.loss_percent {

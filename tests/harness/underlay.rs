@@ -160,10 +160,10 @@ impl Underlay {
         let done = AtomicBool::new(false);
         let has_mac = layer.link.is_some();
         let mut ends = Vec::new();
-        for end in 0..2 {
+        for (end, name) in ENDS.iter().enumerate() {
             let [own, peer] = [end, 1 - end].map(|end| self.mac(end));
             let link = Link { target: peer?, source: own?, tags: Vec::new() };
-            let (tun, socket) = self.host(end).run(|| anyhow::Ok((tun(device, has_mac)?, TapSocket::open(ENDS[end])?)))??;
+            let (tun, socket) = self.host(end).run(|| anyhow::Ok((tun(device, has_mac)?, TapSocket::open(name)?)))??;
             self.raise(end, device, net, has_mac)?;
             ends.push(End { tun, socket, link, layer: layer.clone(), way: end });
         }
