@@ -5,6 +5,7 @@
 //! some of them, the others are named. Headers: every kind, the frame builder's headers around what TUN and TAP devices give.
 
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv6Addr},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -23,6 +24,7 @@ use auscult::{
 use harness::{
     compare,
     golden::{self, Kind},
+    kernel,
     rows::{self, Tally},
     stage,
     tap::TapSocket,
@@ -61,8 +63,10 @@ fn metered(talk: impl FnOnce(&Underlay) -> Result<Vec<Expected>> + Send) -> Resu
             while !go.load(Ordering::Relaxed) {
                 thread::sleep(QUIET / 10);
             }
+            // From one CPU, as far as the kernel does so.
+            let pinned = kernel::pin(0);
             // Hosts with IPv6 speak unasked; what they say while there is no engine is not to be heard.
-            let expected = underlay.mirror().and_then(|()| talk(&underlay)).and_then(|expected| {
+            let expected = pinned.and_then(|()| underlay.mirror()).and_then(|()| talk(&underlay)).and_then(|expected| {
                 underlay.silence()?;
                 Ok(expected)
             });
@@ -95,13 +99,22 @@ fn metered(talk: impl FnOnce(&Underlay) -> Result<Vec<Expected>> + Send) -> Resu
     stage::write_pcapng(&capture, lab.taps(), &frames, |_| 0)?;
     stage::closes(&stage::replay(&config, std::slice::from_ref(&capture), &again, None)?, &again)?;
     let replayed = stage::rows(&again)?;
-    let compared = compare::same(&of_live, &replayed);
+    // The kernel may send from another CPU than asked; a direction that two meters shared has no intervals, a replay has one meter.
+    let split: BTreeSet<_> = of_live.iter().filter(|row| is_split(row)).map(|row| row["community_id"].to_string()).collect();
+    ensure!(split.len() * 4 <= of_live.len(), "{} of {} conversations are split over CPUs", split.len(), of_live.len());
+    let [one, other] = [&of_live, &replayed]
+        .map(|rows| rows.iter().filter(|row| !split.contains(&row["community_id"].to_string())).cloned().collect::<Vec<_>>());
+    let compared = compare::same(&one, &other);
     let theirs = rows::of_reference(std::slice::from_ref(&capture), &config)?.swap_remove(0);
     let mut tally = Tally::default();
     let differences = rows::compare(&capture, &replayed, &theirs, &mut tally);
     ensure!(differences.is_empty(), "{}", differences.join("\n"));
     println!("{} conversations in {} frames; {compared:?}; {} values", expected.len(), frames.len(), tally.values);
     Ok(())
+}
+
+fn is_split(row: &JsonRow) -> bool {
+    ["forward", "reverse"].iter().any(|direction| row[&format!("{direction}_is_split")] == true)
 }
 
 impl Expected {
