@@ -16,12 +16,12 @@ use auscult::capture::replay::Replay;
 use auscult_ebpf::{
     discard::ParseStop,
     frame::Slice,
-    limit::{DELTA_OCTETS_MAX, DELTA_PACKETS_MAX, SWEEP_SETS_MAX},
+    limit::{DELTA_OCTETS_MAX, DELTA_PACKETS_MAX, SWEEP_SETS_MAX, TUNNELS_MAX},
     meter,
     parse::{self, Packet, Start},
     record::{
-        DELTA_CONTINUES, Delta, FRAGMENT_LATER, FlowKey, Kind, Mark, SWEEP_FLUSH, SWEEP_MARK, SampleHead, SweepArguments,
-        read_record,
+        DELTA_CONTINUES, Delta, FRAGMENT_LATER, FlowKey, Kind, Mark, SWEEP_FLUSH, SWEEP_MARK, SampleHead, SweepArguments, Tunnel,
+        TunnelPath, read_record,
     },
     sample::Class,
     settings::{FLAG_COPIES_METERED, FLAG_SAMPLES, FLAG_TIME_IN_METADATA, FLAG_VLAN_IN_KEY, Settings},
@@ -79,6 +79,8 @@ struct Reached {
     copies: u64,
     /// Packets that were encapsulated.
     tunnelled: u64,
+    /// Encapsulations, outer and inner, of each kind.
+    tunnels: [[u64; Tunnel::ALL.len()]; TUNNELS_MAX],
 }
 
 impl Reached {
@@ -97,6 +99,13 @@ impl Reached {
             let [forward, back] = delta.side.map(|side| side.volume.layer2_octets);
             self.full_octets += u64::from((forward | back) >= DELTA_OCTETS_MAX);
             self.continued += u64::from(delta.flags & DELTA_CONTINUES != 0);
+        }
+        if let Some(path) = read_record::<TunnelPath>(record).filter(|path| path.header.kind == Kind::TunnelPath as u8) {
+            for (layer, counts) in path.layers.iter().zip(&mut self.tunnels) {
+                if let Some(count) = usize::from(layer.kind).checked_sub(1).and_then(|kind| counts.get_mut(kind)) {
+                    *count += 1;
+                }
+            }
         }
         if let Some(mark) = read_record::<Mark>(record).filter(|mark| mark.header.kind == Kind::Mark as u8) {
             self.samples = mark.counters.samples;
@@ -117,7 +126,7 @@ impl Reached {
             self.tunnelled,
         ];
         // Class 0 gives no samples.
-        counts.iter().chain(&self.stops).chain(&self.samples[1..]).all(|count| *count > 0)
+        counts.iter().chain(&self.stops).chain(&self.samples[1..]).chain(self.tunnels.as_flattened()).all(|count| *count > 0)
     }
 }
 
@@ -299,6 +308,7 @@ fn show(record: &[u8]) -> String {
         None => "none".into(),
         Some(&kind) if kind == Kind::Delta as u8 => pretty::<Delta>(record),
         Some(&kind) if kind == Kind::Mark as u8 => pretty::<Mark>(record),
+        Some(&kind) if kind == Kind::TunnelPath as u8 => pretty::<TunnelPath>(record),
         Some(&kind) if kind == Kind::Sample as u8 => {
             let payload = record.get(size_of::<SampleHead>()..).unwrap_or_default();
             format!("{}\npayload {}", pretty::<SampleHead>(record), hex(payload))

@@ -3,7 +3,7 @@
 //!
 //! # Which captures
 //! Of every set of the corpus, the captures with 2 to [`PACKETS_MAX`] packets (`manifest.tsv`) in order of their paths, and of
-//! these [`PER_SET`], evenly spread; then our own scene. With `AUSCULT_FEATURES=all`: every capture. Each is replayed twice, with
+//! these [`PER_SET`], evenly spread; and those with tunnels; then our own scene. With `AUSCULT_FEATURES=all`: every capture. Each is replayed twice, with
 //! the default timeouts and with short ones. The test asserts that the rows have in them what must be compared ([`TRAITS`]).
 //!
 //! # What may differ
@@ -39,7 +39,7 @@ const BATCH: usize = 8;
 const SHORT_IDLE: Duration = Duration::from_secs(7);
 const SHORT_ACTIVE: Duration = Duration::from_secs(11);
 /// What must be in the rows.
-const TRAITS: [&str; 20] = [
+const TRAITS: [&str; 24] = [
     "ipv4",
     "ipv6",
     "not_ip",
@@ -60,6 +60,10 @@ const TRAITS: [&str; 20] = [
     "end_of_flow_detected",
     "forced_end",
     "parse_stop",
+    "tunnels",
+    "tunnels_with_ids",
+    "tunnels_in_tunnels",
+    "frames_in_tunnels",
 ];
 /// Columns that only the engine has.
 const OWN: [&str; 3] = ["site", "forward_tcp_sequence_exact", "reverse_tcp_sequence_exact"];
@@ -80,6 +84,10 @@ fn rows_are_those_of_an_independent_computation() -> Result<()> {
     let scene = folder.path().join("scene.pcap");
     Scene::new(7, SceneSize::SHORT).write_pcap(BufWriter::new(File::create(&scene)?))?;
     let mut files: Vec<PathBuf> = spread(&captures, per_set).into_iter().map(|capture| capture.path.clone()).collect();
+    let mut tunnels = rows::with_tunnels(&captures.iter().map(|capture| capture.path.clone()).collect::<Vec<_>>())?;
+    tunnels.retain(|path| !files.contains(path));
+    println!("{} captures with tunnels beside the spread", tunnels.len());
+    files.extend(tunnels);
     files.push(scene);
     let batches: Vec<_> = files.chunks(BATCH).collect();
     let results = on_two_threads(&batches, |batch| compare(batch));

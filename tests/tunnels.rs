@@ -18,8 +18,6 @@ use harness::{
     tunnel::VXLAN_BEFORE,
 };
 
-/// Names a folder where the captures of golden frames are to be kept.
-const KEPT: &str = "AUSCULT_GOLDEN";
 /// Differences printed.
 const SHOWN: usize = 40;
 /// Labels that `tshark` is told of.
@@ -53,9 +51,8 @@ const FIELDS: [&str; 24] = [
 ];
 
 fn capture(folder: &Path, cases: &[Case]) -> Result<PathBuf> {
-    let folder = std::env::var_os(KEPT).map_or_else(|| folder.to_owned(), PathBuf::from);
-    let path = folder.join(format!("golden-{}.pcap", cases.len()));
-    golden::write_pcap(cases, BufWriter::new(File::create(&path)?))?;
+    let path = folder.join("golden.pcap");
+    golden::write_pcap(cases, golden::ETHERNET, BufWriter::new(File::create(&path)?))?;
     Ok(path)
 }
 
@@ -119,6 +116,18 @@ fn reference_gives_the_rows_that_frames_were_built_for() -> Result<()> {
     let mut tally = Tally::default();
     none(&rows::compare(&capture, &ours, &theirs, &mut tally))?;
     println!("{} rows, {} values", tally.rows, tally.values);
+    Ok(())
+}
+
+/// The same packets from a link without header.
+#[test]
+fn packets_without_link_header_give_the_same_rows() -> Result<()> {
+    let (folder, cases) = (tempfile::tempdir()?, golden::bare());
+    let path = folder.path().join("bare.pcap");
+    golden::write_pcap(&cases, golden::RAW, BufWriter::new(File::create(&path)?))?;
+    none(&check(&cases, &Replayed::of(std::slice::from_ref(&path), &every_packet())?.rows()?))?;
+    none(&check(&cases, &rows::of_reference(std::slice::from_ref(&path), &every_packet())?.swap_remove(0)))?;
+    ensure!(cases.len() > 200, "{} cases", cases.len());
     Ok(())
 }
 

@@ -25,6 +25,11 @@ pub trait Frame {
     /// Octets that can be read.
     fn captured_octets(&self) -> u32;
 
+    /// The kernel says that this is several frames that an offload merged, whatever its length.
+    fn is_merged(&self) -> bool {
+        false
+    }
+
     /// The same number, but no longer a constant in the verifier's eyes, so that program paths merge. Identity natively.
     fn blur(&self, offset: u32) -> u32 {
         offset

@@ -176,7 +176,8 @@ pub fn seen<F: Frame>(frame: &F, settings: &Settings, counters: &mut Counters) {
     let octets = frame.wire_octets();
     counters.seen_packets += 1;
     counters.seen_octets += u64::from(octets);
-    if settings.super_frame_octets != 0 && octets > settings.super_frame_octets {
+    let is_long = settings.super_frame_octets != 0 && octets > settings.super_frame_octets;
+    if is_long || frame.is_merged() {
         counters.super_frames += 1;
     }
     if frame.captured_octets() < octets {

@@ -110,7 +110,7 @@ pub struct Packet {
     pub hash: u64,
     /// Source and destination port as in the frame.
     pub wire_ports: u32,
-    /// Offset of the IP header that each encapsulation is in; zero: it is in none.
+    /// One more than the offset of the IP header that each encapsulation is in; zero: it is in none.
     pub tunnel_network: [u16; TUNNELS_MAX],
     /// Identifier of each encapsulation.
     pub tunnel_id: [u32; TUNNELS_MAX],
@@ -207,8 +207,9 @@ fn layers<F: Frame>(frame: &F, mut layer: Layer, vlan_in_key: bool, packet: &mut
             packet.stopped(ParseStop::TunnelsTooDeep);
             break;
         }
-        let network_offset = if tunnel::is_shim(layer.ethertype) { 0 } else { layer.offset as u16 };
-        remember(packet, depth, &inside, network_offset);
+        // A link without header has its first packet at 0.
+        let network = if tunnel::is_shim(layer.ethertype) { 0 } else { layer.offset as u16 + 1 };
+        remember(packet, depth, &inside, network);
         depth += 1;
         layer = inside.layer.blurred(frame);
         if layer.ethertype == tunnel::ETHERTYPE_ETHERNET {
@@ -265,17 +266,17 @@ fn network<F: Frame>(frame: &F, layer: &Layer, vlan_in_key: bool, packet: &mut P
 
 /// Notes an encapsulation. Not indexed by `depth`: the verifier would walk on once for every value it can have.
 #[inline(always)]
-fn remember(packet: &mut Packet, depth: u32, inside: &Inside, network_offset: u16) {
+fn remember(packet: &mut Packet, depth: u32, inside: &Inside, network: u16) {
     let has_id = u8::from(inside.has_id);
     if depth == 0 {
         packet.tunnel_kinds = inside.kind;
         packet.tunnel_has_id = has_id;
-        packet.tunnel_network[0] = network_offset;
+        packet.tunnel_network[0] = network;
         packet.tunnel_id[0] = inside.id;
     } else {
         packet.tunnel_kinds |= inside.kind << 4;
         packet.tunnel_has_id |= has_id << 1;
-        packet.tunnel_network[1] = network_offset;
+        packet.tunnel_network[1] = network;
         packet.tunnel_id[1] = inside.id;
     }
 }

@@ -4,9 +4,13 @@
 //! Integers are in host order unless a field says otherwise. Times are nanoseconds of the observation clock
 //! (`CLOCK_MONOTONIC` live, capture time in replay); a [`Mark`] ties them to a ledger state.
 
+mod tunnel;
+
+pub use tunnel::{Tunnel, TunnelLayer, TunnelPath};
+
 use crate::{
     discard::{Discard, Lost},
-    limit::{FIRST_PACKETS, PATHS_KEPT, SAMPLE_LARGE, SIZE_BINS, TUNNELS_MAX, VLAN_IDS_KEPT, WAYS},
+    limit::{FIRST_PACKETS, PATHS_KEPT, SAMPLE_LARGE, SIZE_BINS, VLAN_IDS_KEPT, WAYS},
     parse::Packet,
     sample::{Class, Shares},
 };
@@ -26,123 +30,6 @@ pub enum Kind {
     Sample = 3,
     /// A [`TunnelPath`].
     TunnelPath = 4,
-}
-
-/// A kind of encapsulation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Tunnel {
-    /// MPLS; identified by the label at the bottom of the stack.
-    Mpls = 1,
-    /// PPPoE session.
-    Pppoe = 2,
-    /// GRE; identified by its key, if it has one.
-    Gre = 3,
-    /// ERSPAN type I, which has no identifier.
-    Erspan1 = 4,
-    /// ERSPAN type II; identified by its session.
-    Erspan2 = 5,
-    /// ERSPAN type III; identified by its session.
-    Erspan3 = 6,
-    /// VXLAN; identified by its network.
-    Vxlan = 7,
-    /// GENEVE; identified by its network.
-    Geneve = 8,
-    /// IPv4 in IPv4.
-    Ipv4InIpv4 = 9,
-    /// IPv4 in IPv6.
-    Ipv4InIpv6 = 10,
-    /// IPv6 in IPv4.
-    Ipv6InIpv4 = 11,
-    /// IPv6 in IPv6.
-    Ipv6InIpv6 = 12,
-    /// IPv6 in UDP over IPv4.
-    Teredo = 13,
-}
-
-impl Tunnel {
-    /// All kinds, in numeric order.
-    pub const ALL: [Self; 13] = [
-        Self::Mpls,
-        Self::Pppoe,
-        Self::Gre,
-        Self::Erspan1,
-        Self::Erspan2,
-        Self::Erspan3,
-        Self::Vxlan,
-        Self::Geneve,
-        Self::Ipv4InIpv4,
-        Self::Ipv4InIpv6,
-        Self::Ipv6InIpv4,
-        Self::Ipv6InIpv6,
-        Self::Teredo,
-    ];
-
-    /// The kind's name in the lake.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Mpls => "mpls",
-            Self::Pppoe => "pppoe",
-            Self::Gre => "gre",
-            Self::Erspan1 => "erspan1",
-            Self::Erspan2 => "erspan2",
-            Self::Erspan3 => "erspan3",
-            Self::Vxlan => "vxlan",
-            Self::Geneve => "geneve",
-            Self::Ipv4InIpv4 => "ipip",
-            Self::Ipv4InIpv6 => "4in6",
-            Self::Ipv6InIpv4 => "6in4",
-            Self::Ipv6InIpv6 => "6in6",
-            Self::Teredo => "teredo",
-        }
-    }
-
-    /// The kind of a number from a record; an unknown number is `None`.
-    pub const fn from_number(number: u8) -> Option<Self> {
-        if number == 0 || number as usize > Self::ALL.len() { None } else { Some(Self::ALL[number as usize - 1]) }
-    }
-}
-
-/// One encapsulation around a packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[repr(C, align(8))]
-pub struct TunnelLayer {
-    /// Source address of the IP header that it is in; IPv4 in the first four octets. Zero when it is in none.
-    pub source: [u8; 16],
-    /// Target address.
-    pub target: [u8; 16],
-    /// Identifier.
-    pub id: u32,
-    /// [`Tunnel`] as number; zero: no encapsulation.
-    pub kind: u8,
-    /// [`FORM_IPV4`] or [`FORM_IPV6`], of the addresses; zero: it is in no IP header.
-    pub form: u8,
-    /// 1: `id` is one.
-    pub has_id: u8,
-    /// Reserved, zero.
-    pub reserved: u8,
-}
-
-impl TunnelLayer {
-    /// The layer as five words, as hashed.
-    #[inline(always)]
-    pub const fn words(&self) -> &[u64; 5] {
-        // SAFETY: same size and alignment (asserted below), no padding, every bit pattern is a value of both.
-        unsafe { &*core::ptr::from_ref(self).cast() }
-    }
-}
-
-/// The encapsulations of packets, which deltas refer to. It stands in the ring before the first delta that does, and again from time
-/// to time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C, align(8))]
-pub struct TunnelPath {
-    /// Kind, ABI, CPU.
-    pub header: Header,
-    /// What deltas refer to it by: a keyed hash of `layers`, with their kinds (four bits each, outermost lowest) in the low octet.
-    pub reference: u64,
-    /// Outermost first.
-    pub layers: [TunnelLayer; TUNNELS_MAX],
 }
 
 /// First eight octets of every record.
@@ -427,7 +314,7 @@ pub struct Counters {
     pub samples_shed: [u64; Class::CELLS],
     /// Samples left out because the ring had no room, by [`Class`].
     pub samples_lost: [u64; Class::CELLS],
-    /// Frames longer than an MTU can make them (GRO/LRO super-frames).
+    /// Frames longer than an MTU can make them, or marked by the kernel as several (GRO/LRO/TSO super-frames).
     pub super_frames: u64,
     /// Frames that the capture cut short of their length on the wire.
     pub truncated_frames: u64,
@@ -563,8 +450,6 @@ unsafe impl Plain for Header {}
 // SAFETY: as above.
 unsafe impl Plain for Delta {}
 // SAFETY: as above.
-unsafe impl Plain for TunnelPath {}
-// SAFETY: as above.
 unsafe impl Plain for Mark {}
 // SAFETY: as above.
 unsafe impl Plain for Counters {}
@@ -599,8 +484,6 @@ const _: () = assert!(size_of::<Stack>() == 56);
 const _: () = assert!(size_of::<Link>() == 16);
 const _: () = assert!(size_of::<Side>() == 136);
 const _: () = assert!(size_of::<Delta>() == 64 + 2 * 136 + 32 + 16 + 8 + 16 + 16);
-const _: () = assert!(size_of::<TunnelLayer>() == 40);
-const _: () = assert!(size_of::<TunnelPath>() == 16 + TUNNELS_MAX * 40);
 const _: () = assert!(size_of::<SampleHead>() == 96);
 const _: () = assert!(size_of::<Sample<SAMPLE_LARGE>>() == 96 + SAMPLE_LARGE);
 const _: () = assert!(size_of::<Counters>() == 8 * (4 + 2 * Discard::CELLS + 2 * Lost::CELLS + 1 + 3 * Class::CELLS + 7));

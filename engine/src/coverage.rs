@@ -193,6 +193,7 @@ mod tests {
         rows[1].tell(&mut told);
         assert_eq!(told.imbalance(), (1, 0), "a row before it was lost");
         let gap = CoverageRow::between(2 * MINUTE_NANOS, "tap0".into(), &told, &second);
+        let gap = gap.ledger.expect("a row of the ledger");
         assert_eq!((gap.ledger.counters.seen_packets, gap.imbalance), (10, (0, 0)), "the next row makes up for it");
     }
 }

@@ -6,6 +6,9 @@ pub const SITE_OCTETS_MAX: usize = 64;
 pub const INTERFACES_MAX: usize = 16;
 /// Octets of an interface name (`IFNAMSIZ` less its zero).
 pub const INTERFACE_OCTETS_MAX: usize = 15;
+/// Octets of a frame in a capture beyond which an offload must have merged it: the largest usual MTU, link header and two tags. (The
+/// MTU of the link is not in a capture; live, it is that of the tap.)
+pub const REPLAYED_FRAME_OCTETS_MAX: u32 = 9_216 + 14 + 8;
 /// Observation points by VLAN identifier (or none) of which sidedness is counted at a time: all that the interfaces of one engine can
 /// have, in some 20 MiB. In replay, where a capture may describe more interfaces, the sums of further ones have no name.
 pub const SIDED_SCOPES_MAX: usize = 1 << 17;

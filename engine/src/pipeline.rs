@@ -98,7 +98,9 @@ impl Stages {
         memory: MemoryBound,
         watched: &Watched,
     ) -> Result<Self, PipelineError> {
-        tracing::info!("{memory}");
+        if intake.live {
+            tracing::info!("{memory}");
+        }
         if let Some(telemetry) = &watched.telemetry {
             telemetry.set(Metric::ProcessMemoryBound, &[], i64::try_from(memory.resident_bytes).unwrap_or(i64::MAX));
         }

@@ -163,6 +163,8 @@ pub struct Summary {
     pub tunnelled_packets: u64,
     /// Frames captured shorter than they were on the wire.
     pub truncated_frames: u64,
+    /// Frames that an offload merged of several; counted as one packet each.
+    pub super_frames: u64,
     /// Parquet files made visible.
     pub files_written: u64,
     /// Their bytes.
@@ -236,6 +238,7 @@ impl Summary {
             duplicate_ratio: counters.copies_packets as f64 / counters.seen_packets.max(1) as f64,
             tunnelled_packets: counters.tunnelled_packets,
             truncated_frames: counters.truncated_frames,
+            super_frames: counters.super_frames,
             files_written: totals.files_written,
             bytes_written: totals.bytes_written,
             elapsed_seconds: seconds,

@@ -23,6 +23,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use auscult::lake::read::JsonRow;
+use auscult_ebpf::limit::HEADER_OFFSET_MAX;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -70,11 +71,13 @@ const PROTOCOLS: [&str; 37] = [
 /// ERSPAN in it are one. IP in IP has no name there.
 const ENCAPSULATIONS_MAX: usize = 2;
 const SHIMS: [&str; 6] = ["geneve", "gre", "mpls", "pppoes", "teredo", "vxlan"];
+/// The port of VXLAN before one was assigned; `tshark` is told of it.
+const VXLAN_BEFORE: &str = "8472";
 /// Ports at which `tshark` opens tunnels and the engine does not: GRE in UDP (RFC 8086), VXLAN GPE, MPLS in UDP (RFC 7510).
 const OTHER_TUNNELS: [u16; 3] = [4754, 4790, 6635];
 /// Per frame: link (of packets only), octets, protocols, whether fragments follow, what is not opened, addresses, addresses further on the way, streams,
 /// ports, what went wrong.
-const FIELDS: [&str; 27] = [
+const FIELDS: [&str; 32] = [
     "frame.encap_type",
     "frame.len",
     "frame.protocols",
@@ -82,6 +85,11 @@ const FIELDS: [&str; 27] = [
     "ipv6.fraghdr.more",
     "geneve.flags.oam",
     "teredo.auth",
+    "vxlan.flags",
+    "vxlan.gbp",
+    "vxlan.reserved8",
+    "ipv6.hopopts.len_oct",
+    "ipv6.dstopts.len_oct",
     "ip.src",
     "ip.dst",
     "ipv6.src",
@@ -103,6 +111,8 @@ const FIELDS: [&str; 27] = [
     "ipv6.dstopts.nxt",
     "_ws.malformed",
 ];
+/// The last of them, from the addresses on.
+const OF_PACKET: usize = 20;
 /// What `tshark` says where it gave up inside a header with options.
 const OPTIONS_MALFORMED: [&str; 3] =
     ["[Malformed Packet: IPv4]", "[Malformed Packet: IPv6 Hop-by-Hop]", "[Malformed Packet: IPv6 Destination]"];
@@ -140,6 +150,8 @@ pub struct Conversations {
     pub whole: BTreeMap<Conversation, Volume>,
     /// Packets whose transport header was cut or malformed, so that they have no ports.
     pub portless: BTreeMap<Pair, Volume>,
+    /// Addresses of the outermost encapsulation that conversations with ports are in (of rows).
+    tunnels: BTreeMap<Conversation, Pair>,
     /// Packets that were read (from `tshark`).
     pub frames: u64,
     /// What else `tshark` shows of packets.
@@ -182,7 +194,12 @@ impl Conversations {
             let volume = Volume { packets: sum("packets"), octets: sum("layer2_octets") };
             match (number("initiator_port"), number("responder_port")) {
                 (Some(p), Some(q)) => {
-                    *all.whole.entry(conversation(protocol, [(a, p as u16), (b, q as u16)])).or_default() += volume;
+                    let key = conversation(protocol, [(a, p as u16), (b, q as u16)]);
+                    *all.whole.entry(key).or_default() += volume;
+                    let outer = ["source", "destination"].map(|end| address(&format!("forward_tunnel_{end}_address")));
+                    if let [Some(a), Some(b)] = outer {
+                        all.tunnels.insert(key, (UDP, [a.min(b), a.max(b)]));
+                    }
                 }
                 _ => *all.portless.entry((protocol, [a.min(b), a.max(b)])).or_default() += volume,
             }
@@ -198,6 +215,8 @@ impl Conversations {
     /// * `udp_length_zero`: a length of zero means all that follows (RFC 2675 §4), and is what segmentation offload leaves over
     ///   IPv4 too. There `tshark` shows the ports and does not count the packet; the engine does. The conversation must have
     ///   exactly these packets and octets more here.
+    /// * `tunnel_in_udp_of_length_zero`: nor does `tshark` look into it. A conversation that it has nothing of must have exactly the
+    ///   packets and octets that there are with a length of zero between the ends of its tunnel, and to a tunnel's port.
     /// * `ip_options_malformed`: `tshark` gives up at an option that is shorter than its definition or longer than its header; the
     ///   engine reads no options and goes on where the header's length says (RFC 791 §3.1, RFC 8200 §4.3 and §4.6). Between the
     ///   addresses there must be exactly these packets and octets more here; nobody else has read their ports.
@@ -222,6 +241,14 @@ impl Conversations {
     /// The rule that explains a conversation's difference.
     fn rule(&self, theirs: &Self, key: &Conversation) -> Option<&'static str> {
         let (here, mut there) = (self.volume(key), theirs.volume(key));
+        if let Some(outer) = self.tunnels.get(key).filter(|_| there == Volume::default()) {
+            let of_tunnel = |(key, _): &(&Conversation, &Volume)| {
+                pair(key) == *outer && key.1.iter().any(|(_, port)| matches!(port, 4789 | 6081 | 8472))
+            };
+            let mut sum = Volume::default();
+            theirs.shown.length_zero.iter().filter(of_tunnel).for_each(|(_, volume)| sum += *volume);
+            return (here == sum).then_some("tunnel_in_udp_of_length_zero");
+        }
         let (shown, pair) = (&theirs.shown, pair(key));
         if there.packets > here.packets {
             let portless = self.portless.get(&pair).copied().unwrap_or_default();
@@ -285,6 +312,7 @@ impl Tshark {
         tshark.args(["-o", "ip.defragment:FALSE", "-o", "ipv6.defragment:FALSE", "-o", "tcp.desegment_tcp_streams:FALSE"]);
         tshark.args(["-o", "ip.tso_support:TRUE", "-o", "ipv6.tso_support:TRUE"]);
         tshark.args(["-z", "conv,tcp", "-z", "conv,udp"]);
+        tshark.args(["-d", &format!("udp.port=={VXLAN_BEFORE},vxlan")]);
         for port in OTHER_TUNNELS {
             tshark.args(["-d", &format!("udp.port=={port},data")]);
         }
@@ -337,8 +365,9 @@ impl Conversations {
 
     /// Takes in one packet's [`FIELDS`] if it is the metered one of its frame; gives the conversation that `tshark` prints it in.
     fn packet(&mut self, fields: &[&str; FIELDS.len()], metered: bool) -> Result<Option<(Conversation, Volume)>> {
-        let [_, octets, _, _, _, _, _, rest @ ..] = fields;
-        let [addresses @ .., tcp, udp, tcp_from, tcp_to, udp_from, udp_to, udp_length, next4, hop_next6, next6, fault] = rest;
+        let octets = named(fields, "frame.len");
+        let [addresses @ .., tcp, udp, tcp_from, tcp_to, udp_from, udp_to, udp_length, next4, hop_next6, next6, fault] =
+            of_packet(fields);
         let addresses = Addresses::of(addresses);
         let gave_up = OPTIONS_MALFORMED.iter().any(|fault_there| fault.starts_with(fault_there));
         let (protocol, [from, to]) = match (*tcp, *udp, *udp_length) {
@@ -374,7 +403,9 @@ struct Packets<'a> {
     /// * behind [`ENCAPSULATIONS_MAX`] encapsulations, none is opened;
     /// * none is opened in the first fragment of a packet;
     /// * PPP is opened in PPPoE only, IPv4's authentication header (RFC 4302) and bare frames in IP (RFC 8986) never;
-    /// * VXLAN and GENEVE are what goes to their port (RFC 7348 §5, RFC 8926 §3.3), not what comes from it;
+    /// * nothing is read behind [`HEADER_OFFSET_MAX`], such as options of two thousand octets;
+    /// * VXLAN and GENEVE are what goes to their port (RFC 7348 §5, RFC 8926 §3.3), not what comes from it; and at VXLAN's
+    ///   former port, what sets no bit but the one that says that there is a network;
     /// * GENEVE's control packets and Teredo's authentication (RFC 4380 §5.1.1), which is of its own messages, are not opened;
     /// * an IP header that is not whole is none, and what it is in is a packet of its own, or a frame without addresses.
     metered: Option<usize>,
@@ -404,11 +435,16 @@ impl<'a> Packets<'a> {
             let has_next = i + 1 < self.places.len();
             let encapsulations = if has_next { shims.max(1) } else { shims };
             let has = |name: &str| inside.contains(&name);
-            let is_odd = own[3..7].iter().any(|flag| !matches!(*flag, "" | "0" | "False"));
-            let towards = FIELDS.iter().position(|name| *name == "udp.dstport").map_or("", |at| own[at]);
-            let is_answer = has("vxlan") && towards != "4789" || has("geneve") && towards != "6081";
+            let is_set = |name: &str| !matches!(named(&own, name), "" | "0" | "False");
+            let is_odd = ["ip.flags.mf", "ipv6.fraghdr.more", "geneve.flags.oam", "teredo.auth"].into_iter().any(is_set);
+            let towards = named(&own, "udp.dstport");
+            let is_exact = named(&own, "vxlan.flags") == "0x0800" && !is_set("vxlan.gbp") && !is_set("vxlan.reserved8");
+            let is_vxlan = towards == "4789" || towards == VXLAN_BEFORE && is_exact;
+            let is_answer = has("vxlan") && !is_vxlan || has("geneve") && towards != "6081";
+            let options = ["ipv6.hopopts.len_oct", "ipv6.dstopts.len_oct"].map(|name| named(&own, name));
+            let is_deep = options.iter().any(|octets| octets.parse::<u32>().is_ok_and(|octets| octets > HEADER_OFFSET_MAX));
             let is_foreign = has("ppp") && !has("pppoes") || has("eth") && shims == 0 || inside.starts_with(&["ip", "ah"]);
-            if is_odd || is_foreign || is_answer || opened + encapsulations > ENCAPSULATIONS_MAX {
+            if is_odd || is_foreign || is_answer || is_deep || opened + encapsulations > ENCAPSULATIONS_MAX {
                 return Some(i);
             }
             opened += encapsulations;
@@ -418,7 +454,8 @@ impl<'a> Packets<'a> {
                 return frame.is_none_or(|at| at + 1 == inside.len()).then_some(i);
             }
             let next = self.fields(fields, &self.places[i + 1]);
-            if Addresses::of(next[7..16].try_into().ok()?).is_err() {
+            let [addresses @ .., _, _, _, _, _, _, _, _, _, _, _] = of_packet(&next);
+            if Addresses::of(addresses).is_err() {
                 return (!has("eth")).then_some(i);
             }
         }
@@ -450,6 +487,17 @@ impl<'a> Packets<'a> {
         }
         own
     }
+}
+
+/// A field by its name.
+fn named<'a>(fields: &[&'a str; FIELDS.len()], name: &str) -> &'a str {
+    FIELDS.iter().position(|known| *known == name).map_or("", |at| fields[at])
+}
+
+/// The fields from the addresses on.
+fn of_packet<'f, 'a>(fields: &'f [&'a str; FIELDS.len()]) -> &'f [&'a str; OF_PACKET] {
+    let (_, of_packet) = fields.split_last_chunk().unwrap_or_else(|| unreachable!("as many are asked for"));
+    of_packet
 }
 
 /// Whether a field of `owner`, which may be a part of a header, is one of the header `name`.

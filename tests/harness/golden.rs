@@ -497,12 +497,42 @@ pub fn sound() -> Vec<Case> {
     cases
 }
 
-/// A pcap file (nanoseconds, Ethernet) of all frames, a microsecond apart; in order of the cases.
+/// The sound frames of IP outermost, without their link header; MACs and tags outside of tunnels, which they do not have, are left
+/// open.
+pub fn bare() -> Vec<Case> {
+    let mut cases = sound();
+    cases.retain_mut(|case| {
+        let is_ip = |frame: &Framed| matches!(frame.octets[12..14], [0x08, 0x00] | [0x86, 0xdd]);
+        let has_own_link =
+            case.expect["initiator_mac"].as_str().is_some_and(|mac| !mac.starts_with(&format!("02:{INNERMOST:02x}")));
+        for (frame, direction) in case.frames.iter_mut().zip(["forward", "reverse"]) {
+            if !is_ip(frame) {
+                return false;
+            }
+            frame.octets.drain(..ETHERNET_OCTETS);
+            frame.wire -= ETHERNET_OCTETS;
+            case.expect.insert(format!("{direction}_layer2_octets"), json!(frame.wire));
+        }
+        if !has_own_link {
+            case.expect.insert("initiator_mac".into(), Value::Null);
+            case.expect.insert("responder_mac".into(), Value::Null);
+        }
+        true
+    });
+    cases
+}
+
+/// LINKTYPE of Ethernet.
+pub const ETHERNET: u32 = 1;
+/// LINKTYPE of IP packets without link header.
+pub const RAW: u32 = 101;
+
+/// A pcap file (nanoseconds) of all frames, a microsecond apart; in order of the cases.
 ///
 /// # Errors
 /// `to` cannot be written.
-pub fn write_pcap(cases: &[Case], mut to: impl Write) -> io::Result<()> {
-    let head: [u32; 6] = [0xa1b2_3c4d, 0x0004_0002, 0, 0, 1 << 18, 1];
+pub fn write_pcap(cases: &[Case], link_type: u32, mut to: impl Write) -> io::Result<()> {
+    let head: [u32; 6] = [0xa1b2_3c4d, 0x0004_0002, 0, 0, 1 << 18, link_type];
     to.write_all(head.map(u32::to_le_bytes).as_flattened())?;
     for (i, frame) in (0u32..).zip(cases.iter().flat_map(|case| &case.frames)) {
         let record = [1_700_000_000, i * 1000, frame.octets.len() as u32, frame.wire as u32];

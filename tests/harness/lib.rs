@@ -9,6 +9,7 @@ pub mod engine;
 pub mod fuzz;
 pub mod golden;
 pub mod kernel;
+pub mod lossy;
 pub mod meter;
 pub mod nesting;
 pub mod overload;

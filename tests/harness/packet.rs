@@ -69,6 +69,23 @@ pub fn network(frame: &[u8]) -> Option<(usize, bool)> {
     }
 }
 
+/// Whether the frame is, or may be, an encapsulation: what copies have in common is then behind it.
+pub fn is_tunnel(frame: &[u8]) -> bool {
+    const PORTS: [u16; 4] = [3544, 4789, 6081, 8472];
+    const PROTOCOLS: [u8; 3] = [4, 41, 47];
+    const ETHERTYPES: [u16; 3] = [0x8847, 0x8848, 0x8864];
+    let Some((ip, is_v6)) = network(frame) else {
+        let mut at = 12;
+        while is_tag(frame, at) {
+            at += 4;
+        }
+        return frame.get(at..at + 2).is_some_and(|kind| ETHERTYPES.contains(&u16::from_be_bytes([kind[0], kind[1]])));
+    };
+    let ports = headers(frame).filter(|found| found.protocol == UDP).map(|found| found.ends.map(|(_, port)| port));
+    let protocol = frame[if is_v6 { ip + 6 } else { ip + 9 }];
+    PROTOCOLS.contains(&protocol) || ports.is_some_and(|ports| ports.iter().any(|port| PORTS.contains(port)))
+}
+
 /// The headers of TCP and UDP packets without IPv6 extension headers; `None` for all else.
 pub fn headers(frame: &[u8]) -> Option<Headers> {
     let word = |at: usize| Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]));

@@ -10,6 +10,8 @@ use anyhow::{Context, Result, ensure};
 use auscult::{config::Config, lake::read::JsonRow};
 use serde_json::Value;
 
+use crate::replay::on_two_threads;
+
 /// Columns by which rows are told apart, beside the two ends.
 const KEY: [&str; 8] = ["protocol", "ethertype", "icmp_type", "icmp_code", "is_fragment", "parse_stop", "flow_start", "segment"];
 /// Relative error of real numbers.
@@ -52,25 +54,36 @@ impl Tally {
     }
 }
 
+/// Those of some captures that have encapsulated packets, as the reference reads them.
+///
+/// # Errors
+/// When Python cannot run it.
+pub fn with_tunnels(captures: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let halves: Vec<_> = captures.chunks(captures.len().div_ceil(2).max(1)).collect();
+    let found = on_two_threads(&halves, |half| reference(&["--with-tunnels"], half));
+    let found: String = found.into_iter().collect::<Result<_>>()?;
+    Ok(found.lines().map(PathBuf::from).collect())
+}
+
+/// What the reference prints.
+fn reference(options: &[&str], captures: &[PathBuf]) -> Result<String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/features.py");
+    let output = Command::new("python3").arg("-B").arg(script).args(options).args(captures).output();
+    let output = output.context("cannot run python3; install Python 3.10 or newer")?;
+    ensure!(output.status.success(), "the reference failed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
 /// Rows that the reference makes of each capture.
 ///
 /// # Errors
 /// When Python cannot run it.
 pub fn of_reference(captures: &[PathBuf], config: &Config) -> Result<Vec<Vec<JsonRow>>> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("reference/features.py");
-    let output = Command::new("python3")
-        .arg("-B")
-        .arg(script)
-        .args(["--site", &config.site])
-        .args(["--idle", &config.biflow.idle_timeout.as_secs().to_string()])
-        .args(["--active", &config.biflow.active_timeout.as_secs().to_string()])
-        .args(captures)
-        .output()
-        .context("cannot run python3; install Python 3.10 or newer")?;
-    ensure!(output.status.success(), "the reference failed: {}", String::from_utf8_lossy(&output.stderr));
+    let [idle, active] = [config.biflow.idle_timeout, config.biflow.active_timeout].map(|time| time.as_secs().to_string());
+    let printed = reference(&["--site", &config.site, "--idle", &idle, "--active", &active], captures)?;
     let mut all = Vec::new();
     let mut rows = Vec::new();
-    for line in std::str::from_utf8(&output.stdout)?.lines() {
+    for line in printed.lines() {
         if line.is_empty() {
             all.push(std::mem::take(&mut rows));
         } else {
@@ -175,6 +188,15 @@ fn observe(row: &JsonRow, tally: &mut Tally) {
         ("end_of_flow_detected", row["end_reason"] == "end_of_flow_detected"),
         ("forced_end", row["end_reason"] == "forced_end"),
         ("parse_stop", row["parse_stop"] != "complete"),
+        ("tunnels", has("tunnel_types")),
+        ("tunnels_with_ids", has("tunnel_id")),
+        (
+            "tunnels_in_tunnels",
+            ["forward", "reverse"]
+                .iter()
+                .any(|d| row[&format!("{d}_tunnel_types")].as_str().is_some_and(|types| types.contains('/'))),
+        ),
+        ("frames_in_tunnels", has("tunnel_types") && row["protocol"].is_null()),
     ];
     for (name, present) in traits {
         *tally.traits.entry(name).or_default() += usize::from(present);

@@ -61,7 +61,7 @@ pub struct Underlay {
 }
 
 impl Underlay {
-    /// Makes both hosts; what they send to each other is mirrored to the laboratory's tap.
+    /// Makes both hosts. The tap hears nothing yet: see [`Underlay::mirror`].
     ///
     /// # Errors
     /// No privileges, no tools, or a kernel without what it takes.
@@ -81,15 +81,32 @@ impl Underlay {
             ip(&format!("-n {host} link set {device} up"))?;
             ip(&format!("-n {host} link set lo up"))?;
         }
-        tool("tc", &format!("-n {near} qdisc add dev near clsact"))?;
+        Ok(underlay)
+    }
+
+    /// From here on, the tap hears what the two ends send to each other.
+    ///
+    /// # Errors
+    /// The kernel has no classifier for it.
+    pub fn mirror(&self) -> Result<()> {
+        let host = self.host(0).name();
+        tool("tc", &format!("-n {host} qdisc add dev near clsact"))?;
         for side in ["ingress", "egress"] {
             let mirror = |classifier: &str| {
                 let action = "action mirred egress mirror dev host0";
-                tool("tc", &format!("-n {near} filter add dev near {side} protocol all {classifier} {action}"))
+                tool("tc", &format!("-n {host} filter add dev near {side} protocol all {classifier} {action}"))
             };
             mirror("matchall").or_else(|_| mirror("u32 match u32 0 0"))?;
         }
-        Ok(underlay)
+        Ok(())
+    }
+
+    /// The tap hears nothing any more.
+    ///
+    /// # Errors
+    /// It did not before.
+    pub fn silence(&self) -> Result<()> {
+        tool("tc", &format!("-n {} qdisc del dev near clsact", self.host(0).name()))
     }
 
     /// The namespace of an end.
@@ -143,10 +160,10 @@ impl Underlay {
         let done = AtomicBool::new(false);
         let has_mac = layer.link.is_some();
         let mut ends = Vec::new();
-        for end in 0..2 {
+        for (end, name) in ENDS.iter().enumerate() {
             let [own, peer] = [end, 1 - end].map(|end| self.mac(end));
             let link = Link { target: peer?, source: own?, tags: Vec::new() };
-            let (tun, socket) = self.host(end).run(|| anyhow::Ok((tun(device, has_mac)?, TapSocket::open(ENDS[end])?)))??;
+            let (tun, socket) = self.host(end).run(|| anyhow::Ok((tun(device, has_mac)?, TapSocket::open(name)?)))??;
             self.raise(end, device, net, has_mac)?;
             ends.push(End { tun, socket, link, layer: layer.clone(), way: end });
         }

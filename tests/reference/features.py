@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Flow rows of a capture, computed a second time: plain Python, from the written definitions, packet by packet.
 
-Usage: features.py [--site NAME] [--idle SECONDS] [--active SECONDS] CAPTURE...
+Usage: features.py [--site NAME] [--idle SECONDS] [--active SECONDS] [--with-tunnels] CAPTURE...
 
 Writes one JSON object per flow row, with the column names of the table `flows`, and an empty line behind each capture. The engine adds up deltas as packets come;
 here each flow keeps its packets, and every feature is computed from the whole list at the end. Where the table has one id in
-`fragment_of`, here is the list of all that are right.
+`fragment_of`, here is the list of all that are right. With `--with-tunnels`: only the paths of the captures that have encapsulated
+packets, a line each.
 """
 
 import argparse
@@ -37,9 +38,14 @@ def main():
     arguments.add_argument("--site", default="default")
     arguments.add_argument("--idle", type=int, default=120)
     arguments.add_argument("--active", type=int, default=1800)
+    arguments.add_argument("--with-tunnels", action="store_true")
     arguments.add_argument("captures", nargs="+", metavar="CAPTURE")
     given = arguments.parse_args()
     for path in given.captures:
+        if given.with_tunnels:
+            if any(map(is_encapsulated, capture.frames(path))):
+                print(path)
+            continue
         table = Table(given.site, given.idle * 10**9, given.active * 10**9)
         for frame in capture.frames(path):
             table.frame(frame)
@@ -47,6 +53,13 @@ def main():
         for row in table.rows:
             print(json.dumps(row))
         print()
+
+
+def is_encapsulated(frame):
+    try:
+        return bool(parser.read(frame).tunnels)
+    except parser.Discarded:
+        return False
 
 
 def little(octets):

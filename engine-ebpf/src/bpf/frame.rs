@@ -152,6 +152,12 @@ pub trait Hook {
     /// # Safety
     /// `length` is at most `N`.
     unsafe fn load<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool;
+
+    /// The frame is marked as several.
+    #[inline(always)]
+    fn is_merged(&self) -> bool {
+        false
+    }
 }
 
 /// An XDP hook. `FRAGS`: the program takes frames of several buffers.
@@ -179,6 +185,13 @@ impl Hook for Tcx {
     unsafe fn load<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {
         // SAFETY: as for XDP.
         unsafe { bpf_skb_load_bytes(self.0.cast(), offset, into.as_mut_ptr().cast(), length) == 0 }
+    }
+
+    #[inline(always)]
+    fn is_merged(&self) -> bool {
+        // SAFETY: the context is the program's own; the field is a plain read that the verifier rewrites. It is the payload of each of the
+        // frames that were, or will be, and zero for a frame as it is on the wire.
+        unsafe { (*self.0).gso_size != 0 }
     }
 }
 
@@ -280,6 +293,11 @@ impl<H: Hook> Frame for HookFrame<H> {
     }
 
     #[inline(always)]
+    fn is_merged(&self) -> bool {
+        self.hook.is_merged()
+    }
+
+    #[inline(always)]
     fn offloaded_tag(&self) -> Option<u16> {
         self.tag
     }
@@ -294,7 +312,7 @@ impl<H: Hook> Frame for HookFrame<H> {
         let left = self.octets.saturating_sub(offset);
         let length = if length < left { length } else { left };
         let linear = (self.linear.end - self.linear.start) as u32;
-        if !H::PARTS || offset + length <= linear {
+        if !H::PARTS || length == 0 || offset + length <= linear {
             return self.linear.digest(offset, length, keys);
         }
         let Some(scratch) = map::scratch() else { return 0 };

@@ -71,7 +71,13 @@ fn is_copy<R: Recent>(digest: u64, at: u64, window: u32, recent: &mut R) -> bool
             break;
         }
         if old & !TIME == tag {
-            recent.exchange(bucket, old);
+            // All go back to where they were: times in a bucket must stay in order.
+            let mut back = old;
+            while way > 0 {
+                back = recent.exchange(bucket + way, back);
+                way -= 1;
+            }
+            recent.exchange(bucket, back);
             return true;
         }
         value = old;

@@ -55,7 +55,7 @@ fn layer<F: Frame>(frame: &F, network: u16, id: u32, kind: u8, has_id: u8, into:
     if network == 0 {
         return;
     }
-    let at = u32::from(network);
+    let at = u32::from(network) - 1;
     match frame.read::<1>(at) {
         Some([version]) if version >> 4 == 6 => {
             if let Some(addresses) = frame.read::<32>(at + 8) {

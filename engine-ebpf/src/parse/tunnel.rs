@@ -107,6 +107,12 @@ impl Inside {
     }
 }
 
+/// Whether a header of which not all is read, and which ends at `offset`, is there to its last octet.
+#[inline(always)]
+fn is_whole<F: Frame>(frame: &F, offset: u32, end: u32) -> bool {
+    offset <= end && frame.read::<1>(offset - 1).is_some()
+}
+
 #[inline(always)]
 fn truncated(packet: &mut Packet) -> Inside {
     packet.stopped(ParseStop::TunnelTruncated);
@@ -130,7 +136,7 @@ pub fn open<F: Frame>(frame: &F, carried: Carried, packet: &mut Packet) -> Insid
             let header = if end - at < 8 { None } else { frame.read::<8>(at) };
             let Some(header) = header else { return truncated(packet) };
             if carried as u8 == Carried::Geneve as u8 {
-                geneve(&header, at, end, packet)
+                geneve(frame, &header, at, end, packet)
             } else {
                 vxlan(&header, carried as u8 == Carried::VxlanLikely as u8, at, end)
             }
@@ -149,14 +155,14 @@ fn vxlan(header: &[u8; 8], strict: bool, at: u32, end: u32) -> Inside {
 }
 
 #[inline(always)]
-fn geneve(header: &[u8; 8], at: u32, end: u32, packet: &mut Packet) -> Inside {
+fn geneve<F: Frame>(frame: &F, header: &[u8; 8], at: u32, end: u32, packet: &mut Packet) -> Inside {
     const CONTROL: u8 = 0x80;
     let ethertype = be16::<2, _>(header);
     if header[0] >> 6 != 0 || header[1] & CONTROL != 0 || !is_opened(ethertype) {
         return Inside::NOTHING;
     }
     let offset = at + 8 + u32::from(header[0] & 0x3f) * 4;
-    if offset > end {
+    if !is_whole(frame, offset, end) {
         return truncated(packet);
     }
     Inside::of(Tunnel::Geneve, ethertype, offset, end).with_id(be32::<4, _>(header) >> 8)
@@ -196,7 +202,7 @@ fn gre<F: Frame>(frame: &F, at: u32, end: u32, packet: &mut Packet) -> Inside {
     if flags & SEQUENCE != 0 {
         offset += 4;
     }
-    if offset > end {
+    if !is_whole(frame, offset, end) {
         return truncated(packet);
     }
     let offset = frame.blur(offset);

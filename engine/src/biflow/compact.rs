@@ -30,7 +30,7 @@ impl Nanos48 {
 
     /// The time whose [`Self::offset`] from `origin` this is.
     #[inline]
-    pub(super) fn from_origin(self, origin: u64) -> u64 {
+    pub(super) fn after_origin(self, origin: u64) -> u64 {
         origin.saturating_add(self.get()).saturating_sub(Self::MIDDLE)
     }
 }
@@ -66,7 +66,7 @@ mod tests {
             prop_assert_eq!(Nanos48::new(nanos).get(), nanos);
             for at in [origin.saturating_add(nanos).min(u64::MAX - (1 << 48)), origin.saturating_sub(nanos)] {
                 let origin = origin.min(u64::MAX - (1 << 48));
-                prop_assert_eq!(Nanos48::offset(at.min(origin + nanos), origin).from_origin(origin), at.min(origin + nanos));
+                prop_assert_eq!(Nanos48::offset(at.min(origin + nanos), origin).after_origin(origin), at.min(origin + nanos));
             }
         }
 

@@ -194,7 +194,7 @@ impl Entry {
 
     /// Time of the `i`-th of the first packets.
     pub(super) fn first_at(&self, i: usize) -> u64 {
-        self.first_at[i].from_origin(self.segment_tick << TICK_SHIFT)
+        self.first_at[i].after_origin(self.segment_tick << TICK_SHIFT)
     }
 
     /// Whether `delta` carries the first fragment of a datagram.
@@ -283,4 +283,4 @@ impl Entry {
 }
 
 /// With its place in the index and its timer (some 32 bytes), a flow has at most 700 bytes.
-const _: () = assert!(size_of::<Entry>() <= 680);
+const _: () = assert!(size_of::<Entry>() <= 664);

@@ -133,7 +133,9 @@ impl Sink for MemorySink {
 
 /// Memory of a meter with that many sets, bytes.
 pub fn memory_bound(sets: u32) -> u64 {
-    u64::from(sets) * size_of::<Set>() as u64 + u64::from(sets).div_ceil(8) + size_of::<NativeMeter>() as u64
+    u64::from(sets) * size_of::<Set>() as u64
+        + u64::from(sets).div_ceil(8)
+        + (COPY_BUCKETS * COPY_WAYS * size_of::<u64>() + size_of::<NativeMeter>()) as u64
 }
 
 /// The meter of a replay.

@@ -173,7 +173,12 @@ fn check_prints_every_value_or_every_problem() {
     let name = file.display().to_string();
     let (code, out, err) = auscult(&format!("check {name}"));
     assert_eq!((code, err.as_str()), (DONE, ""));
-    assert_eq!(out.lines().count(), 1 + config::key::KEYS.len());
+    assert_eq!(out.lines().count(), 1 + config::key::KEYS.len() + 1);
+    let bound = out.lines().last().unwrap_or_default();
+    for part in ["at most ", " kernel_rings ", " flow_tables ", " waiting_deltas ", " batches ", " rows ", " lake ", " process "]
+    {
+        assert!(bound.contains(part), "{bound}");
+    }
     assert!(out.starts_with(&format!("{name}: valid\n  site ")), "{out}");
     let line = |key: &str| {
         let found = out.lines().find(|line| line.split_whitespace().next() == Some(key)).expect("every key is listed");

@@ -171,7 +171,7 @@ pub const KEYS: &[Key] = &[
         "meter.ring_bytes",
         Rule::PowerOfTwo { min: 1 << 16, max: 1 << 30, unit: "bytes" },
         "16777216",
-        "Ring buffer from the kernel, per CPU. A power of two from 64 KiB on is a multiple of every page size.",
+        "Ring buffer from the kernel, per CPU. A power of two from 64 KiB on is a multiple of every page size. Samples of streams and datagrams fill its first half at most, deltas all but its last eighth.",
     ),
     key(
         "meter.mark_millis",
@@ -184,7 +184,7 @@ pub const KEYS: &[Key] = &[
         "samples.link_octets_per_tick",
         OCTETS_PER_TICK,
         "65536",
-        "Share of link-level announcements. A tick is 0.54 s; shares are per CPU.",
+        "Share of link-level announcements, as octets of the ring. A tick is 0.54 s; shares are per CPU.",
     ),
     key("samples.address_octets_per_tick", OCTETS_PER_TICK, "131072", "Share of address assignment (DHCP, neighbour discovery)."),
     key("samples.name_octets_per_tick", OCTETS_PER_TICK, "262144", "Share of name resolution."),

@@ -117,9 +117,12 @@ fn meter(out: &mut Columns, kept: Group) {
         out.add(kept, name, unit, definition, move |row: &CoverageRow| signed(get(row)));
     };
     add("deltas".into(), "records", "Deltas that the meter handed over.", |counters| counters.deltas);
-    add("super_frames".into(), "packets", "Frames longer than an MTU can make them (merged by an offload).", |counters| {
-        counters.super_frames
-    });
+    add(
+        "super_frames".into(),
+        "packets",
+        "Frames that an offload merged: longer than an MTU can make them, or marked so by the kernel.",
+        |counters| counters.super_frames,
+    );
     add("truncated_frames".into(), "packets", "Frames that the capture cut short.", |counters| counters.truncated_frames);
     let copies = "Frames recognised as second copies, whether they were left out (`duplicate_packets`) or not.";
     add("recognised_duplicate_packets".into(), "packets", copies, |counters| counters.copies_packets);

@@ -18,6 +18,7 @@ mod presence;
 pub mod read;
 mod read_json;
 pub mod recover;
+mod row;
 pub mod schema;
 #[cfg(test)]
 mod tests;

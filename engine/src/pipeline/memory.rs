@@ -12,9 +12,15 @@ use crate::{
     flow::Flow,
     lake,
     ledger::{Ledger, LedgerAtMark},
-    limit::{ALLOCATOR_SLACK_PART, BATCH_DELTAS, BATCHES_MAX, EPOCH_ROWS, LEDGERS_MAX, PROCESS_BYTES, ROWS_WAITING_MAX},
+    limit::{
+        ALLOCATOR_SLACK_PART, BATCH_DELTAS, BATCHES_MAX, EPOCH_ROWS, LEDGERS_MAX, PROCESS_BYTES, ROWS_WAITING_MAX,
+        SIDED_SCOPES_MAX,
+    },
     summary::{MemoryBound, Named},
 };
+
+/// Memory of one scope of sidedness: its counts twice, in nodes of a tree.
+const SIDED_SCOPE_BYTES: usize = 160;
 
 /// Of an engine that meters the configuration's interfaces; one, where it names none.
 ///
@@ -57,7 +63,7 @@ fn sum(
         ("batches", batches * batch),
         ("rows", shards * table.rows + rows),
         ("lake", lake::memory_bound(&lake_settings(config))),
-        ("books", books as u64),
+        ("books", (books + SIDED_SCOPES_MAX * SIDED_SCOPE_BYTES) as u64),
     ]);
     let asked: u64 = heap.iter().map(|(_, bytes)| bytes).sum();
     let process = asked / ALLOCATOR_SLACK_PART + PROCESS_BYTES;

@@ -16,6 +16,7 @@ use crate::{
         replay::{Pace, Replay, ReplayError},
     },
     config::Config,
+    limit::REPLAYED_FRAME_OCTETS_MAX,
     progress::Progress,
     serve::{
         Server,
@@ -85,6 +86,7 @@ impl Reading {
         let batches = Batches::new(0, stages.outlets.clone());
         // Fixed hash keys: which flows share a set must not change from run to run.
         let settings = meter_settings(config, Settings::plain().hash_keys);
+        let settings = Settings { super_frame_octets: REPLAYED_FRAME_OCTETS_MAX, ..settings };
         let mut meter = NativeMeter::new(settings, batches, Box::new(DropSamples));
         let mut pace = request.speed.and_then(Pace::new);
         let read = self.frames(&mut meter, pace.as_mut(), shutdown);

@@ -110,6 +110,11 @@ impl Display for Summary {
         if self.tunnelled_packets > 0 {
             writeln!(f, "    {} packets were in tunnels, whose inner packets are in the rows", Grouped(self.tunnelled_packets))?;
         }
+        if self.super_frames > 0 {
+            let frames = Grouped(self.super_frames);
+            writeln!(f, "  ! {frames} frames are several that an offload merged: packets and sizes are not those of the wire")?;
+            writeln!(f, "    switch it off where they were captured: ethtool -K INTERFACE gro off lro off tso off gso off")?;
+        }
         if self.truncated_frames > 0 {
             writeln!(f, "    {} frames were captured shorter than they were on the wire", Grouped(self.truncated_frames))?;
         }
@@ -213,6 +218,20 @@ time                       0.500 s  2,469,134 packets/s, peak memory 64.0 MiB of
 not read to its end: b.pcap is cut short after 12 packets
 ";
         assert_eq!(summary().to_string(), expect);
+    }
+
+    #[test]
+    fn merged_frames_are_named_with_what_to_do() {
+        let mut ledger = Ledger::default();
+        assert!(!Summary::new(&ledger, Totals::default()).to_string().contains("merged"));
+        ledger.counters.super_frames = 1_200;
+        let summary = Summary::new(&ledger, Totals::default());
+        let expect = "\
+  ! 1,200 frames are several that an offload merged: packets and sizes are not those of the wire
+    switch it off where they were captured: ethtool -K INTERFACE gro off lro off tso off gso off
+";
+        assert!(summary.to_string().contains(expect), "{summary}");
+        assert_eq!(serde_json::to_value(&summary).expect("serialisable")["super_frames"], 1_200);
     }
 
     #[test]

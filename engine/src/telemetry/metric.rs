@@ -165,7 +165,7 @@ metrics! {
     CaptureRecognisedDuplicatePackets Counter "auscult_capture_recognised_duplicate_packets_total" [] "Frames recognised as second copies, whether they were left out or not."
     CaptureTunnelledPackets Counter "auscult_capture_tunnelled_packets_total" [] "Metered packets that were encapsulated."
     CaptureTunnelPathsLost Counter "auscult_capture_tunnel_paths_lost_total" [] "Descriptions of encapsulations that found no room in a ring."
-    CaptureSuperFrames Counter "auscult_capture_super_frames_total" [] "Frames longer than an MTU allows (merged by receive offloads)."
+    CaptureSuperFrames Counter "auscult_capture_super_frames_total" [] "Frames that an offload merged: longer than an MTU allows, or marked so by the kernel; packets and sizes are those of merged frames."
     CaptureTruncatedFrames Counter "auscult_capture_truncated_frames_total" [] "Frames captured shorter than they were on the wire."
     BiflowLiveFlows Gauge "auscult_biflow_live_flows" [] "Open flows of all shards."
     BiflowFlowsExported Counter "auscult_biflow_flows_exported_total" [EndReason] "Flow records that left the tables."

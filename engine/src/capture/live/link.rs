@@ -58,7 +58,7 @@ struct Object {
 }
 
 #[repr(C)]
-struct Info {
+struct Question {
     descriptor: u32,
     octets: u32,
     into: u64,
@@ -67,7 +67,7 @@ struct Info {
 /// The leading members of `struct bpf_link_info` for XDP and TCX.
 #[repr(C)]
 #[derive(Default)]
-struct LinkInfo {
+struct LinkStart {
     kind: u32,
     id: u32,
     program: u32,
@@ -130,10 +130,10 @@ pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
 
 /// Index of the interface that a link is at; `None` when that is gone.
 pub(super) fn interface(link: BorrowedFd<'_>) -> io::Result<Option<u32>> {
-    let mut info = LinkInfo::default();
-    let mut request = Info {
+    let mut info = LinkStart::default();
+    let mut request = Question {
         descriptor: link.as_raw_fd().cast_unsigned(),
-        octets: size_of::<LinkInfo>() as u32,
+        octets: size_of::<LinkStart>() as u32,
         into: (&raw mut info).expose_provenance() as u64,
     };
     bpf(OBJ_GET_INFO_BY_FD, &mut request)?;

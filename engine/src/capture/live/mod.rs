@@ -27,6 +27,7 @@ mod object;
 mod offload;
 mod pin;
 pub mod ring;
+mod settings;
 pub mod sort;
 mod sweep;
 mod tap;
@@ -39,7 +40,7 @@ use std::{
 };
 
 use auscult_ebpf::{
-    limit::SETS_MAX,
+    limit::{COPY_BUCKETS, COPY_WAYS, DIGEST_OCTETS_MAX},
     record::{CpuMemory, Set},
     settings::Settings,
 };
@@ -62,6 +63,7 @@ pub use self::{
     netdev::NicCounters,
     object::OBJECT,
     pin::Pins,
+    settings::LiveSettings,
     sweep::SweepReport,
     tap::TapSettings,
 };
@@ -77,67 +79,6 @@ const DROP: u32 = 1;
 const PASS: u32 = 2;
 /// Octets around an MTU's worth: link header, three VLAN tags, frame check sequence.
 const FRAME_OVERHEAD: u32 = 14 + 12 + 4;
-/// Least pause between passes over one cache.
-const MARK_MILLIS_LEAST: u32 = 20;
-/// Longest pause: resident micro-flows leave within a second.
-const MARK_MILLIS_MOST: u32 = 900;
-const RING_BYTES_MOST: u32 = 1 << 30;
-
-/// What to capture, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LiveSettings {
-    /// Taps; the position of each is its observation point.
-    pub taps: Vec<TapSettings>,
-    /// The meter. `observation_point`, `disposition` and (when zero) `super_frame_octets` are set per tap.
-    pub meter: Settings,
-    /// Octets of each ring, a power of two from 32 KiB.
-    pub ring_bytes: u32,
-    /// Time between two Marks of one CPU.
-    pub mark_millis: u32,
-    /// Drain threads; zero: one per ring, but no more than CPUs.
-    pub drain_threads: usize,
-}
-
-impl LiveSettings {
-    /// Dedicated taps on `interfaces`, everything else as usual.
-    pub fn dedicated(interfaces: &[&str], meter: Settings) -> Self {
-        Self {
-            taps: interfaces.iter().map(|name| TapSettings::dedicated(name)).collect(),
-            meter,
-            ring_bytes: 4 << 20,
-            mark_millis: 400,
-            drain_threads: 0,
-        }
-    }
-
-    fn check(&self) -> Result<(), LiveError> {
-        let refuse =
-            |setting, value: u32, expected: String| Err(LiveError::Setting { setting, value: value.to_string(), expected });
-        let least = u32::try_from(ring::page_octets()).unwrap_or(4096).max(sweep::RING_BYTES_LEAST);
-        if !self.ring_bytes.is_power_of_two() || !(least..=RING_BYTES_MOST).contains(&self.ring_bytes) {
-            let expected = format!("a power of two from {least} to {RING_BYTES_MOST} is needed");
-            return refuse("ring_bytes", self.ring_bytes, expected);
-        }
-        if !(MARK_MILLIS_LEAST..=MARK_MILLIS_MOST).contains(&self.mark_millis) {
-            let expected = format!("{MARK_MILLIS_LEAST} to {MARK_MILLIS_MOST} are possible");
-            return refuse("mark_millis", self.mark_millis, expected);
-        }
-        let sets = self.meter.sets_mask.wrapping_add(1);
-        if !sets.is_power_of_two() || sets > SETS_MAX {
-            return refuse("sets", sets, format!("a power of two up to {SETS_MAX} is needed"));
-        }
-        for (position, tap) in self.taps.iter().enumerate() {
-            if self.taps[..position].iter().any(|other| other.name == tap.name) {
-                return Err(LiveError::Twice { name: tap.name.clone() });
-            }
-        }
-        if self.taps.is_empty() {
-            return refuse("interfaces", 0, "name at least one interface".to_owned());
-        }
-        Ok(())
-    }
-}
-
 /// One tap while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TapState {
@@ -466,10 +407,12 @@ pub struct MemoryBound {
 pub fn memory_bound(taps: usize, sets: u32, ring_bytes: u32) -> Result<MemoryBound, LiveError> {
     let rings = taps as u64 * host::online_cpus()?.len() as u64;
     let possible = aya::util::nr_cpus().map_err(|(what, source)| LiveError::Host { what, source })? as u64;
-    let per_cpu = u64::from(sets) * size_of::<Set>() as u64 + size_of::<CpuMemory>() as u64;
+    const RECENT_BYTES: u64 = (COPY_BUCKETS * COPY_WAYS * size_of::<u64>()) as u64;
+    let scratch = u64::from(DIGEST_OCTETS_MAX);
+    let per_cpu = u64::from(sets) * size_of::<Set>() as u64 + size_of::<CpuMemory>() as u64 + scratch;
     let (ring, page) = (u64::from(ring_bytes), ring::page_octets() as u64);
     Ok(MemoryBound {
-        caches: taps as u64 * possible * per_cpu,
+        caches: taps as u64 * (possible * per_cpu + RECENT_BYTES),
         rings: rings * (ring + 2 * page),
         mapped: rings * 2 * (ring + page),
     })

@@ -105,7 +105,7 @@ impl Pins {
                 if abi != ABI.to_string() {
                     said.push(format!("pins of another version are removed: {}; what their rings held is lost", books.display()));
                     remove_tree(&books);
-                } else if names(&books).iter().all(|tap| is_dead(&books.join(tap))) {
+                } else if names(&books).iter().all(|name| SHARED.contains(&name.as_str()) || is_dead(&books.join(name))) {
                     said.push(format!("pins of interfaces that are gone are removed: {}", books.display()));
                     remove_tree(&books);
                 }
