@@ -7,6 +7,7 @@ use std::{
     cmp::Reverse,
     collections::BinaryHeap,
     fs::{self, File},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -147,7 +148,21 @@ type Builder = ParquetRecordBatchReaderBuilder<File>;
 
 fn open(path: &Path) -> Result<Builder, LakeError> {
     let file = File::open(path).map_err(LakeError::io("open", path))?;
-    Builder::try_new(file).map_err(unreadable(path))
+    contained(path, || Builder::try_new(file))
+}
+
+/// The record batches of a file. Nothing can be read behind an error.
+fn batches(builder: Builder, path: &Path) -> Result<impl Iterator<Item = Result<RecordBatch, LakeError>>, LakeError> {
+    let mut reader = contained(path, || builder.build())?;
+    Ok(std::iter::from_fn(move || contained(path, || reader.next().transpose()).transpose()))
+}
+
+/// What the format's library does with a file: some damage makes it panic instead of giving an error, which is one all the same.
+fn contained<T, E: Into<ParquetError>>(path: &Path, work: impl FnOnce() -> Result<T, E>) -> Result<T, LakeError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(unreadable(path)),
+        Err(_) => Err(unreadable(path)(ParquetError::General("its pages contradict each other".into()))),
+    }
 }
 
 fn unreadable<E: Into<ParquetError>>(path: &Path) -> impl Fn(E) -> LakeError {
@@ -203,19 +218,18 @@ fn select(path: &Path, query: &Query, mut wanted: impl FnMut(usize, UnixNanos)) 
     let columns = query.key_columns();
     let mut base = 0;
     for (number, group) in metadata.row_groups().iter().enumerate() {
-        let rows = group.num_rows() as usize;
+        let rows = usize::try_from(group.num_rows()).unwrap_or(0);
         if may_match(group, query) {
             let builder = open(path)?;
             let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-            let reader = builder.with_row_groups(vec![number]).with_projection(mask).build().map_err(unreadable(path))?;
             let mut place = base;
-            for batch in reader {
-                let batch = batch.map_err(unreadable(path))?;
+            for batch in batches(builder.with_row_groups(vec![number]).with_projection(mask), path)? {
+                let batch = batch?;
                 matching(&batch, query, |row, end| wanted(place + row, end));
                 place += batch.num_rows();
             }
         }
-        base += rows;
+        base = usize::saturating_add(base, rows);
     }
     Ok(())
 }
@@ -289,9 +303,8 @@ fn fetch(file: &LakeFile, places: &[usize], mut each: impl FnMut(JsonRow)) -> Re
         next = place + 1;
     }
     let path = &file.path;
-    let reader = open(path)?.with_row_selection(RowSelection::from(selectors)).build().map_err(unreadable(path))?;
-    for batch in reader {
-        let batch = batch.map_err(unreadable(path))?;
+    for batch in batches(open(path)?.with_row_selection(RowSelection::from(selectors)), path)? {
+        let batch = batch?;
         for row in 0..batch.num_rows() {
             each(row_of(&batch, row, &file.site));
         }
@@ -318,15 +331,16 @@ pub fn sum_packets(directory: &Path, site: Option<&str>) -> Result<Sums, LakeErr
         let path = &file.path;
         let builder = open(path)?;
         let mask = ProjectionMask::columns(builder.parquet_schema(), COLUMNS);
-        for batch in builder.with_projection(mask).build().map_err(unreadable(path))? {
-            let batch = batch.map_err(unreadable(path))?;
+        for batch in batches(builder.with_projection(mask), path)? {
+            let batch = batch?;
             let sum = |name: &str| -> u64 {
                 let column = batch.column_by_name(name).and_then(|column| column.as_primitive_opt::<Int64Type>());
-                column.map_or(0, |column| column.values().iter().map(|value| value.cast_unsigned()).sum())
+                column.map_or(0, |column| column.values().iter().fold(0, |sum, value| sum.saturating_add(value.cast_unsigned())))
             };
             sums.rows += batch.num_rows() as u64;
-            sums.packets += sum(COLUMNS[0]) + sum(COLUMNS[1]);
-            sums.octets += sum(COLUMNS[2]) + sum(COLUMNS[3]);
+            let [forward, reverse, forward_octets, reverse_octets] = COLUMNS.map(sum);
+            sums.packets = sums.packets.saturating_add(forward).saturating_add(reverse);
+            sums.octets = sums.octets.saturating_add(forward_octets).saturating_add(reverse_octets);
         }
     }
     Ok(sums)

@@ -2,7 +2,9 @@
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
-    datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type},
+    datatypes::{
+        DataType, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type,
+    },
 };
 use serde_json::Value;
 
@@ -34,7 +36,7 @@ fn value_of(column: &ArrayRef, row: usize) -> Value {
         DataType::Int64 => Value::from(column.as_primitive::<Int64Type>().value(row)),
         DataType::Float64 => Value::from(column.as_primitive::<Float64Type>().value(row)),
         DataType::Utf8 => Value::from(column.as_string::<i32>().value(row)),
-        DataType::Timestamp(..) => {
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
             let nanos = column.as_primitive::<TimestampNanosecondType>().value(row);
             jiff::Timestamp::from_nanosecond(nanos.into()).map_or(Value::Null, |time| Value::from(time.to_string()))
         }
@@ -42,7 +44,7 @@ fn value_of(column: &ArrayRef, row: usize) -> Value {
             let items = column.as_list::<i32>().value(row);
             (0..items.len()).map(|item| value_of(&items, item)).collect()
         }
-        // A later version's column of a type that this one does not know.
+        // A later version's column, or another program's, of a type that this one does not know.
         _ => Value::Null,
     }
 }

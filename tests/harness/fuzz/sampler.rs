@@ -101,7 +101,7 @@ struct Step {
     /// 1: from the other side; 2: IPv6; 4, 8, 16, 32: SYN, ACK, FIN, RST; 64: no room in the ring; 128: another host.
     flags: u8,
     pause: u8,
-    /// Low two bits: what the payload begins with; high four bits: octets of trailer.
+    /// Low two bits: what the payload begins with; 4: octets are cut off; 8: no room for bulk; high four bits: octets of trailer.
     lead: u8,
     payload: usize,
     cut: usize,
@@ -118,6 +118,10 @@ impl Step {
 
     fn bit(&self, bit: u8) -> bool {
         self.flags & bit != 0
+    }
+
+    fn has_bulk_room(&self) -> bool {
+        self.lead & 8 == 0
     }
 
     fn is_tcp(&self) -> bool {
@@ -202,6 +206,21 @@ impl Step {
     }
 }
 
+/// Octets that a sample takes of the ring: a header, the head of the sample, and the smallest of three sizes that holds it.
+fn ring_octets(length: usize) -> u64 {
+    let size = if length <= SAMPLE_SMALL {
+        SAMPLE_SMALL
+    } else if length <= SAMPLE_MEDIUM {
+        SAMPLE_MEDIUM
+    } else {
+        SAMPLE_LARGE
+    };
+    (8 + size_of::<SampleHead>() + size) as u64
+}
+
+/// What a direction may give of which nothing but an opening counts.
+const UNOPENED: u32 = u32::MAX;
+
 /// HL7 in MLLP framing, or DICOM's A-ASSOCIATE (request or answer) of protocol version 1.
 fn opens_clinical(octets: &[u8]) -> bool {
     matches!(octets, [0x0b, b'M', b'S', b'H', _, _, _, _, ..] | [1 | 2, 0, 0, _, _, _, 0, 1, ..])
@@ -224,6 +243,7 @@ struct Offered {
 #[derive(Default)]
 struct Ring {
     has_room: bool,
+    has_bulk_room: bool,
     offered: Vec<Offered>,
 }
 
@@ -234,6 +254,10 @@ impl Sink for Ring {
 
     fn delta(&mut self, _: &Delta) -> Result<(), Lost> {
         Ok(())
+    }
+
+    fn has_bulk_room(&self) -> bool {
+        self.has_bulk_room
     }
 
     fn path(&mut self, path: &TunnelPath) -> Result<(), Lost> {
@@ -266,7 +290,7 @@ struct Bench {
     ring: Ring,
     accounts: BTreeMap<FlowKey, Account>,
     tick: Option<u64>,
-    /// Octets offered in this tick, by class.
+    /// Octets of the ring used in this tick, by class.
     used: [u64; Class::CELLS],
     /// What the counters must say: samples, lost, shed.
     counted: [[u64; Class::CELLS]; 3],
@@ -300,7 +324,7 @@ impl Bench {
         let least = start - step.transport().len();
         let captured = &octets[..octets.len().saturating_sub(step.cut).max(least)];
         let frame = Slice::new(captured, octets.len() as u32);
-        self.ring.has_room = !step.bit(64);
+        (self.ring.has_room, self.ring.has_bulk_room) = (!step.bit(64), step.has_bulk_room());
         if parse::parse(&frame, Start::Ethernet, false, &mut self.packet).is_err() {
             return;
         }
@@ -327,7 +351,12 @@ impl Bench {
         let has_header = captured.len() >= start;
         let class = if has_header { step.class } else { Class::None };
         if slot.flags & DELTA_CONTINUES == 0 && slot.header.packets.iter().sum::<u16>() == 1 {
-            let left = if step.is_tcp() { 0 } else { budget(class) };
+            // Of TCP without a SYN only a clinical port gives something, if it begins with an opening.
+            let left = match (step.is_tcp(), class) {
+                (true, Class::Clinical) => UNOPENED,
+                (true, _) => 0,
+                (false, _) => budget(class),
+            };
             self.accounts.insert(key, Account { left: [left; 2], class });
         }
         let account = self.accounts.get_mut(&key).expect("a slot without a beginning");
@@ -338,8 +367,13 @@ impl Bench {
         if !self.settings.has(FLAG_SAMPLES) || step.payload == 0 || account.left[way] == 0 {
             return None;
         }
-        if account.class == Class::Stream && opens_clinical(captured.get(start..).unwrap_or_default()) {
+        let may_open = account.class == Class::Stream || account.left[way] == UNOPENED;
+        if may_open && opens_clinical(captured.get(start..).unwrap_or_default()) {
             *account = Account { left: [budget(Class::Clinical); 2], class: Class::Clinical };
+        }
+        if account.left[way] == UNOPENED {
+            account.left[way] = 0;
+            return None;
         }
         let length = ready.min(account.left[way] as usize).min(SAMPLE_LARGE);
         if length == 0 {
@@ -349,12 +383,17 @@ impl Bench {
             (self.tick, self.used) = (Some(tick(at)), [0; Class::CELLS]);
         }
         let class = account.class;
+        let cost = ring_octets(length);
         // A class's own octets alone decide: what others have used does not count.
-        if self.used[class as usize] + length as u64 > self.settings.sample_shares[class as usize].into() {
+        if self.used[class as usize] + cost > self.settings.sample_shares[class as usize].into() {
             self.counted[2][class as usize] += 1;
             return None;
         }
-        self.used[class as usize] += length as u64;
+        if matches!(class, Class::Stream | Class::Datagram) && !step.has_bulk_room() {
+            self.counted[1][class as usize] += 1;
+            return None;
+        }
+        self.used[class as usize] += cost;
         account.left[way] -= length as u32;
         Some((class, length))
     }
