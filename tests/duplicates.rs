@@ -464,7 +464,7 @@ fn retransmissions_of_the_corpus_are_kept() -> Result<()> {
         more += excess;
     }
     println!("{repeats} retransmissions; {recognised} recognised, {expected} equal but for what routers change");
-    assert!(repeats >= 1000, "{repeats} retransmissions");
+    assert!(repeats >= 100, "{repeats} retransmissions");
     assert!(more as f64 <= (1.0 - KEPT) * repeats as f64, "{more} packets were taken for copies that are none");
     Ok(())
 }

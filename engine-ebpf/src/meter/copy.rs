@@ -101,13 +101,14 @@ fn digest<F: Frame>(frame: &F, packet: &mut Packet, settings: &Settings) -> u64 
         }
         octets += from - (header + 20);
         from = header + 20;
-    } else if packet.form == FORM_ETHERNET && octets > ETHERNET_OCTETS {
+    } else if packet.form == FORM_ETHERNET && packet.key[4] >> 48 == ETHERTYPE_ARP && octets > ARP_OCTETS {
         // A tag more or less changes how much a short frame is padded.
-        octets = ETHERNET_OCTETS;
+        octets = ARP_OCTETS;
     }
     let octets = if octets < DIGEST_OCTETS_MAX { octets } else { DIGEST_OCTETS_MAX };
     hash::stir(frame.digest(from, octets, &settings.hash_keys) ^ state)
 }
 
-/// Octets of a non-IP frame that are never padding: ARP's.
-const ETHERNET_OCTETS: u32 = 28;
+const ETHERTYPE_ARP: u64 = 0x0806;
+/// Octets of ARP for IPv4; what is behind them is padding.
+const ARP_OCTETS: u32 = 28;
