@@ -513,6 +513,8 @@ fn live_crash_loses_no_more_than_the_flush_interval() -> Result<()> {
     ward.played(7, 2000)?;
     thread::sleep(Duration::from_secs(5 + 1 + 5));
     ward.played(8, 1000)?;
+    // Out of the kernel, which would keep them, and not yet idle for long enough to be in a file.
+    thread::sleep(Duration::from_secs(2));
     assert!(engine.kill()?);
     let engine = ward.ready()?;
     let ended = engine.stop()?;
