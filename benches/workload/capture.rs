@@ -6,7 +6,7 @@
 //! and not all of it. Gaps longer than [`GAP_MAX`] are cut to it, and a capture that then
 //! lasts longer than [`CAPTURE_MAX`] is played faster. Every capture starts at a seeded random time of its copy's turn; turns
 //! follow each other, so that frames come at [`PACKETS_PER_SECOND`] whatever the size. Each copy moves all addresses
-//! ([`super::shift`]). The file is µs, little-endian, kept in the build folder under a name of size and seed.
+//! (`shift.rs`). The file is µs, little-endian, kept in the build folder under a name of size and seed.
 //!
 //! Without a corpus the frames are those of the generated scene. Beside it there is a capture of many small flows ([`crate::hospital`]).
 

@@ -1,7 +1,7 @@
 //! Frames with tunnels, and for each flow of them the row that a meter must write, stated from how the frames were built.
 //!
 //! Every case has addresses and MACs of its own, so that its row is told apart by them. [`sound`] are frames as they come in networks:
-//! each kind of encapsulation with everything that it carries, and every pair of kinds; [`odd`] are those that are cut, malformed, too
+//! each kind of encapsulation with everything that it carries, and every pair of kinds; [`odd()`] are those that are cut, malformed, too
 //! deep, not opened, or claim more than they have.
 
 mod odd;

@@ -9,7 +9,7 @@
 //! every shard. Nothing here reads a packet's octets except samples, which are lent to a [`SampleSink`] and never copied.
 //!
 //! With pins ([`Pins`]), programs and maps outlive an engine that is killed: they go on metering, and the next engine takes them over
-//! and drains what the rings hold. Maps that its settings do not fit are read out first ([`close`]). An interface that goes and comes
+//! and drains what the rings hold. Maps that its settings do not fit are read out first ([`close()`]). An interface that goes and comes
 //! back is attached again ([`Live::tend`]); its maps stay.
 //!
 //! Not done: CPUs that come online after the start have no ring (their packets count as lost, [`Lost::NoRing`]).
