@@ -87,7 +87,7 @@ fn hosts(path: Path, one: &Namespace, two: &Namespace) -> Result<()> {
     thread::scope(|scope| {
         let server = scope.spawn(|| -> Result<()> {
             for _ in 0..path.connections {
-                exchange(&listener.accept()?.0, path.octets)?;
+                exchange(&accept(&listener)?, path.octets)?;
             }
             Ok(())
         });
@@ -97,6 +97,24 @@ fn hosts(path: Path, one: &Namespace, two: &Namespace) -> Result<()> {
         }
         server.join().map_err(|_| anyhow!("the server died"))?
     })
+}
+
+/// The next connection, if there is one before patience ends: a client that failed would be waited for without end.
+fn accept(listener: &TcpListener) -> Result<TcpStream> {
+    listener.set_nonblocking(true)?;
+    let until = time::monotonic().saturating_add(PATIENCE.as_nanos() as u64);
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                return Ok(stream);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && time::monotonic() < until => {
+                thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn exchange(stream: &TcpStream, octets: usize) -> Result<()> {

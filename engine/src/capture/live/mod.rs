@@ -239,7 +239,7 @@ struct Thread<T> {
 
 impl Live {
     /// Starts a capture. `object` is [`OBJECT`], unless it is another build of it. Ring `t * c + i` is that of tap `t` and of the
-    /// `i`-th of `c` online CPUs. With pins in `origin`, what is pinned there is taken over; it must fit the settings ([`close`]).
+    /// `i`-th of `c` online CPUs. With pins in `origin`, what is pinned there is taken over; it must fit the settings ([`close()`]).
     pub fn start(
         settings: &LiveSettings,
         object: &[u8],
