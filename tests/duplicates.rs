@@ -426,7 +426,9 @@ fn live_retransmissions_are_kept() -> Result<()> {
     let path = lossy::Path { is_v6: false, loss_percent: 3, delay: Duration::ZERO, octets: 2 << 20, connections: 3 };
     let slow = lossy::Path { delay: Duration::from_millis(2), ..path };
     let mut all = Vec::new();
-    for (seed, path) in (51..).zip([path, slow]) {
+    let v6 = lossy::Path { is_v6: true, ..path };
+    let slow_v6 = lossy::Path { is_v6: true, ..slow };
+    for (seed, path) in (51..).zip([path, slow, v6, slow_v6]) {
         let frames = lossy::talk(path, seed)?;
         let repeats = lossy::retransmissions(&frames);
         let metered = replayed(&frames, Duplicates::Remove)?;

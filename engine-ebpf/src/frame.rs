@@ -71,11 +71,11 @@ impl Lanes {
         *b = (*b ^ block[1]).wrapping_mul(factor);
         *c = (*c ^ block[2]).wrapping_mul(factor);
         *d = (*d ^ block[3]).wrapping_mul(factor);
-        // Without this, changes of two words' top bits would cancel.
-        *a ^= *a >> 32;
-        *b ^= *b >> 32;
-        *c ^= *c >> 32;
-        *d ^= *d >> 32;
+        // Without this, changes of two words' top bits would cancel. By another number than `stir` shifts by first, which would undo it.
+        *a ^= *a >> 29;
+        *b ^= *b >> 29;
+        *c ^= *c >> 29;
+        *d ^= *d >> 29;
     }
 
     /// The digest.

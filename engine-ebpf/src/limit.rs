@@ -63,7 +63,7 @@ pub const SAMPLE_LARGE: usize = 1504;
 /// Samples of classes that a flood can have in any number find room in a ring that is used up to one part in this many and no
 /// further, so that they go before any delta does.
 pub const BULK_SAMPLES_PART: u32 = 2;
-/// Deltas leave one part of the ring in this many to Marks and to samples of the other classes, which tell what devices are and whose
+/// Deltas and tunnel paths leave one part of the ring in this many to Marks and to samples of the other classes, which tell what devices are and whose
 /// shares are small.
 pub const RING_RESERVE_PART: u32 = 8;
 

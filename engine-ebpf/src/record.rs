@@ -340,8 +340,8 @@ pub struct Core {
     pub shares: Shares,
     /// Scratch of [`crate::frame::Frame::blur`].
     pub blur: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// Jiffy of the clock reading of this NAPI poll.
+    pub poll_jiffy: u32,
     /// Clock reading of this NAPI poll; zero: none yet.
     pub poll_at: u64,
     /// Tunnel paths handed over of late, by some bits of their reference: the reference and when, mixed.

@@ -72,8 +72,8 @@ const BUDGETS: [u16; Class::CELLS] = [0, 1504, 3008, 1024, 3008, 8192, 4096, 512
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub struct Shares {
-    /// The tick.
-    pub tick: u64,
+    /// The tick after the one that they are of; zero: they are of none yet.
+    pub after: u64,
     /// Octets of the ring left, by [`Class`].
     pub left: [u32; Class::CELLS],
 }

@@ -279,6 +279,11 @@ pub struct Tunnels {
     pub inner: Option<TunnelEnds>,
 }
 
+impl Tunnels {
+    /// Memory of one that is shared, with its two counts.
+    pub const SHARED_BYTES: usize = size_of::<Self>() + 2 * size_of::<usize>();
+}
+
 /// One encapsulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TunnelEnds {
@@ -299,6 +304,11 @@ pub struct FirstPacket {
     pub size: u16,
     /// Direction.
     pub direction: Direction,
+}
+
+impl Flow {
+    /// Most memory of one: its tunnels may be nobody else's.
+    pub const BYTES_MAX: usize = size_of::<Self>() + 2 * Tunnels::SHARED_BYTES;
 }
 
 /// A flow record.

@@ -217,6 +217,8 @@ fn add_cells<const N: usize>(sum: &mut [u64; N], part: &[u64; N]) {
 pub struct LedgerAtMark {
     /// Ring, observation time and UTC offset of the Mark.
     pub mark: RingMark,
+    /// Number of the attachment that the ring is of: the ledgers of another one's rings say nothing beside this.
+    pub attachment: u32,
     /// Everything up to it, from the start of the capture.
     pub ledger: Ledger,
 }

@@ -50,7 +50,11 @@ use crate::{
     progress::Progress,
     serve::health::{Condition, Health},
     summary::{MemoryBound, Summary, Totals},
-    telemetry::{Telemetry, metric::Metric, peak_memory_bytes},
+    telemetry::{
+        Telemetry,
+        metric::{EDGES, Metric},
+        peak_memory_bytes,
+    },
     time,
 };
 
@@ -75,6 +79,8 @@ struct Stages {
     store: JoinHandle<Stored>,
     /// Of a live engine.
     resumed: Option<Resumed>,
+    /// The books of taps have counted what could not be written.
+    live: bool,
     memory: MemoryBound,
     began: u64,
 }
@@ -103,6 +109,12 @@ impl Stages {
         }
         if let Some(telemetry) = &watched.telemetry {
             telemetry.set(Metric::ProcessMemoryBound, &[], i64::try_from(memory.resident_bytes).unwrap_or(i64::MAX));
+        }
+        if let Some(telemetry) = &watched.telemetry {
+            let shards = config.biflow.shards;
+            let rooms = [shards * BATCHES_MAX, shards * EPOCHS_MAX, LEDGERS_MAX, COVERAGE_MAX];
+            let edges = EDGES.iter().zip(rooms);
+            edges.for_each(|(edge, room)| telemetry.set(Metric::ProcessChannelCapacity, &[edge], room as i64));
         }
         let began = time::monotonic();
         let settings = lake_settings(config);
@@ -137,12 +149,13 @@ impl Stages {
         let store = Store::new(writer, config.biflow.shards, idle_nanos, watched.clone());
         let store = spawn("store".to_owned(), move || store.run(from_shards, from_books))?;
         let outlets = Outlets { shards: inlets, ledger: to_books, recycled, batch_deltas: BATCH_DELTAS };
-        Ok(Self { outlets, shards, books, store, resumed, memory, began })
+        Ok(Self { outlets, shards, books, store, resumed, live, memory, began })
     }
 
-    /// Lets every stage end, in data order, and adds up what was done. `ledger` is capture's own last state; the books of taps know more.
-    fn finish(self, ledger: Option<Ledger>, watched: &Watched) -> Finished {
-        let Self { outlets, shards, books, store, resumed, memory, began } = self;
+    /// Lets every stage end, in data order, and adds up what was done. `ledger` is capture's own last state; the books of taps know more,
+    /// and are closed if capture was `complete`: it has handed over everything.
+    fn finish(self, ledger: Option<Ledger>, complete: bool, watched: &Watched) -> Finished {
+        let Self { outlets, shards, books, store, resumed, live, memory, began } = self;
         drop(outlets);
         let mut dead = Vec::new();
         for (number, shard) in shards.into_iter().enumerate() {
@@ -159,7 +172,7 @@ impl Stages {
             Stored::default()
         });
         let mut ledger = ledger.unwrap_or_else(|| closed.ledger());
-        if resumed.is_none() {
+        if !live {
             ledger.user_lost[UserLost::Write as usize].add(stored.lost);
         }
         if let Some(telemetry) = &watched.telemetry {
@@ -180,7 +193,7 @@ impl Stages {
         };
         let error = stored.error.or_else(|| dead.first().map(|name| PipelineError::Died(name.clone())));
         // Of dead threads nobody knows what they held: the next engine finds it out.
-        let unclosed = resumed.filter(|_| dead.is_empty()).and_then(Resumed::finish);
+        let unclosed = resumed.filter(|_| complete && dead.is_empty()).and_then(Resumed::finish);
         let error = error.or(unclosed);
         Finished { ledger, totals, error }
     }
@@ -233,7 +246,7 @@ fn meter_settings(config: &Config, hash_keys: [u64; 5]) -> Settings {
     ] {
         settings.flags |= if wanted { flag } else { 0 };
     }
-    let window = config.meter.duplicate_window.as_nanos() >> COPY_UNIT_SHIFT;
+    let window = config.meter.duplicate_window.as_nanos().div_ceil(1 << COPY_UNIT_SHIFT);
     settings.copy_units = match config.meter.duplicates {
         Duplicates::Off => 0,
         Duplicates::Count | Duplicates::Remove => u32::try_from(window).unwrap_or(u32::MAX).clamp(1, COPY_UNITS_MAX),

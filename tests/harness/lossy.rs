@@ -65,9 +65,10 @@ pub fn talk(path: Path, seed: u64) -> Result<Vec<SceneFrame>> {
     for (namespace, interface, host) in [(one, "host0", 1), (two, "host1", 2)] {
         let name = namespace.name();
         let (prefix, nodad) = if path.is_v6 { (64, " nodad") } else { (24, "") };
+        // First of all, because an address that comes while neighbours are not asked for is one that none is told.
+        ip(&format!("-n {name} link set {interface} arp on up"))?;
         namespace.run(|| std::fs::write(format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "0"))??;
         ip(&format!("-n {name} addr add {}/{prefix} dev {interface}{nodad}", address(path.is_v6, host)?))?;
-        ip(&format!("-n {name} link set {interface} arp on up"))?;
     }
     let done = AtomicBool::new(false);
     thread::scope(|scope| {

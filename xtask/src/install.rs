@@ -118,10 +118,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 /// Installs the programs that Auscult is measured against. Without those that cannot be had here the others are measured: they are named.
 pub fn peers() {
     if let Err(error) = install(&[Purpose::Peers]) {
-        println!("not all peers are installed: {error:#}");
+        eprintln!("not all peers are installed: {error:#}");
     }
     if let Err(error) = install_python("venv-peers", PYTHON_PEERS) {
-        println!("the peer NFStream is not installed: {error:#}");
+        eprintln!("the peer NFStream is not installed: {error:#}");
     }
 }
 
@@ -132,12 +132,12 @@ pub fn install(purposes: &[Purpose]) -> Result<()> {
         install_python("venv", PYTHON_PACKAGES)?;
     }
     if purposes.contains(&Purpose::Bpf) && workspace::find_tool("bpf-linker").is_none() {
-        println!("building bpf-linker {BPF_LINKER_VERSION}: it joins the object's parts and writes its BTF");
+        eprintln!("building bpf-linker {BPF_LINKER_VERSION}: it joins the object's parts and writes its BTF");
         let features = ["--no-default-features", "--features", "llvm-22"];
         process::run(cargo_install("bpf-linker", BPF_LINKER_VERSION, &features).env("LLVM_PREFIX", LLVM))?;
     }
     if purposes.contains(&Purpose::Deny) && workspace::find_tool("cargo-deny").is_none() {
-        println!("building cargo-deny {CARGO_DENY_VERSION}: it reads the licences of all dependencies");
+        eprintln!("building cargo-deny {CARGO_DENY_VERSION}: it reads the licences of all dependencies");
         process::run(&mut cargo_install("cargo-deny", CARGO_DENY_VERSION, &[]))?;
     }
     Ok(())
@@ -155,7 +155,7 @@ fn install_packages(purposes: &[Purpose]) -> Result<()> {
         return Ok(());
     }
     for package in &missing {
-        println!("missing: {} ({})", package.name, package.reason);
+        eprintln!("missing: {} ({})", package.name, package.reason);
     }
     let names: Vec<_> = missing.iter().map(|package| package.name).collect();
     if !Path::new("/usr/bin/apt-get").exists() {
@@ -190,7 +190,7 @@ fn install_python(name: &str, packages: &[(&str, &str)]) -> Result<()> {
         return Ok(());
     }
     for (name, reason) in packages {
-        println!("missing: {name} ({reason})");
+        eprintln!("missing: {name} ({reason})");
     }
     process::run(process::command("python3").args(["-m", "venv"]).arg(&folder))?;
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];

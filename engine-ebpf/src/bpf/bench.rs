@@ -53,10 +53,11 @@ impl Slots for Reference {
     }
 }
 
-/// Makes one of 2^n flows of the packet, at random: n is the frame's traffic class, and the number of the packet stirred by two
-/// multiplications is the flow. The same for every program.
+/// Makes the packet another one than the packet before, and one of 2^n flows, at random: n is the frame's traffic class, and the
+/// number of the packet stirred by two multiplications is the flow. The same for every program.
 #[inline(always)]
 fn spread(packet: &mut Packet, core: &Core) {
+    packet.identification = core.counters.seen_packets as u32;
     if packet.class == 0 {
         return;
     }

@@ -16,7 +16,7 @@ use auscult_ebpf::{
 use aya_ebpf::{
     bindings::BPF_RB_AVAIL_DATA,
     btf_maps::{ArrayOfMaps, RingBuf},
-    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::bpf_ringbuf_query},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::{bpf_jiffies64, bpf_ringbuf_query}},
     macros::{btf_map, map},
     maps::{Array, PerCpuArray},
 };
@@ -107,7 +107,11 @@ pub fn now(exact: u64, settings: &Settings, core: &mut Core) -> u64 {
     if !settings.has(FLAG_CLOCK_PER_POLL) {
         return exact;
     }
-    if core.poll_at == 0 {
+    // Who ends polls may be dead: then a reading serves a jiffy.
+    // SAFETY: no arguments.
+    let jiffy = unsafe { bpf_jiffies64() } as u32;
+    if core.poll_at == 0 || core.poll_jiffy != jiffy {
+        core.poll_jiffy = jiffy;
         // SAFETY: no arguments.
         core.poll_at = unsafe { bpf_ktime_get_ns() };
     }
@@ -142,6 +146,14 @@ fn used(ring: &Ring) -> u64 {
     unsafe { bpf_ringbuf_query(core::ptr::from_ref(ring).cast_mut().cast(), BPF_RB_AVAIL_DATA.into()) }
 }
 
+/// A flag that the kernel does not know, when the rest of a ring is reserved, else none: a branch would double the paths that the
+/// verifier follows.
+#[inline(always)]
+fn refused(ring: &Ring) -> u64 {
+    let octets = settings().ring_octets;
+    u64::from(octets - octets / RING_RESERVE_PART).wrapping_sub(used(ring)) >> 63
+}
+
 impl CpuRing {
     /// Appends a Mark, written in place: it is too large for the stack.
     #[inline(always)]
@@ -171,10 +183,7 @@ impl Sink for CpuRing {
     #[inline(always)]
     fn delta(&mut self, delta: &Delta) -> Result<(), Lost> {
         let ring = RINGS.get(cpu()).ok_or(Lost::NoRing)?;
-        let octets = settings().ring_octets;
-        // A flag that the kernel does not know, when the rest is reserved: a branch would double the paths that the verifier follows.
-        let refused = u64::from(octets - octets / RING_RESERVE_PART).wrapping_sub(used(ring)) >> 63;
-        let mut entry = ring.reserve_untyped::<Delta>(refused).ok_or(Lost::RingFull)?;
+        let mut entry = ring.reserve_untyped::<Delta>(refused(ring)).ok_or(Lost::RingFull)?;
         // SAFETY: the entry has room for a `Delta`, and the slot is not in the ring.
         unsafe { entry.as_mut_ptr().copy_from_nonoverlapping(delta, 1) };
         entry.submit(NO_WAKEUP);
@@ -184,7 +193,7 @@ impl Sink for CpuRing {
     #[inline(always)]
     fn path(&mut self, path: &TunnelPath) -> Result<(), Lost> {
         let ring = RINGS.get(cpu()).ok_or(Lost::NoRing)?;
-        let mut entry = ring.reserve_untyped::<TunnelPath>(0).ok_or(Lost::RingFull)?;
+        let mut entry = ring.reserve_untyped::<TunnelPath>(refused(ring)).ok_or(Lost::RingFull)?;
         // SAFETY: the entry has room for a `TunnelPath`, and the path is not in the ring.
         unsafe { entry.as_mut_ptr().copy_from_nonoverlapping(path, 1) };
         entry.submit(NO_WAKEUP);

@@ -337,8 +337,9 @@ fn opening<F: Frame>(frame: &F, packet: &Packet, since: u32, stack: &mut Stack) 
 /// Takes a sample's octets from its class's share; counts the sample shed or lost when there is none, or no room for bulk.
 #[inline(always)]
 fn has_share<K: Sink>(class: usize, octets: u32, at: u64, settings: &Settings, core: &mut Core, sink: &K) -> bool {
-    if core.shares.tick != tick(at) {
-        core.shares.tick = tick(at);
+    let after = tick(at) + 1;
+    if core.shares.after != after {
+        core.shares.after = after;
         core.shares.left = settings.sample_shares;
     }
     let cost = ring_octets(octets);

@@ -28,6 +28,8 @@ pub trait Recent {
 /// Bits of a cell that are time.
 const TIME_BITS: u32 = 20;
 const TIME: u64 = (1 << TIME_BITS) - 1;
+/// Upper bits of the tag that the number of the round of times goes into.
+const ROUND_BITS: u32 = 24;
 /// By how many units another CPU's clock reading may be ahead.
 const AHEAD: u64 = 4;
 const ACK_TO_WINDOW: u32 = 8;
@@ -60,7 +62,8 @@ pub fn left_out<F: Frame, R: Recent>(
 #[inline(always)]
 fn is_copy<R: Recent>(digest: u64, at: u64, window: u32, recent: &mut R) -> bool {
     let now = at >> COPY_UNIT_SHIFT & TIME;
-    let tag = digest & !TIME;
+    // Times come again after 137 s, tags of the same octets then do not.
+    let tag = (digest ^ at >> (COPY_UNIT_SHIFT + TIME_BITS) << (u64::BITS - ROUND_BITS)) & !TIME;
     let bucket = (digest as usize & (COPY_BUCKETS - 1)) * COPY_WAYS;
     let mut value = tag | now;
     let mut way = 0;
@@ -90,21 +93,23 @@ fn is_copy<R: Recent>(digest: u64, at: u64, window: u32, recent: &mut R) -> bool
 #[inline(always)]
 fn digest<F: Frame>(frame: &F, packet: &mut Packet, settings: &Settings) -> u64 {
     hashed(packet, settings);
-    let lengths = u64::from(packet.octets) << 32 | u64::from(packet.identification);
     let place = u64::from(packet.sequence) << 32 | u64::from(packet.direction) << 8 | u64::from(packet.control_bits);
-    let mut state = hash::stir(packet.hash ^ lengths.wrapping_mul(settings.hash_keys[0] | 1)) ^ place;
     let (mut from, mut octets) = (packet.payload_offset, packet.payload_octets);
+    let mut whole = packet.octets;
+    let mut state = 0;
     if packet.is_tcp() {
         let header = u32::from(packet.transport_offset);
         if let Some(fields) = frame.read::<8>(header + ACK_TO_WINDOW) {
-            state = hash::stir(state ^ u64::from_le_bytes(fields).wrapping_mul(settings.hash_keys[1] | 1));
+            state = u64::from_le_bytes(fields).wrapping_mul(settings.hash_keys[1] | 1);
         }
         octets += from - (header + 20);
         from = header + 20;
     } else if packet.form == FORM_ETHERNET && packet.key[4] >> 48 == ETHERTYPE_ARP && octets > ARP_OCTETS {
         // A tag more or less changes how much a short frame is padded.
-        octets = ARP_OCTETS;
+        (whole, octets) = (ARP_OCTETS, ARP_OCTETS);
     }
+    let lengths = u64::from(whole) << 32 | u64::from(packet.identification);
+    state = hash::stir(hash::stir(packet.hash ^ lengths.wrapping_mul(settings.hash_keys[0] | 1)) ^ place ^ state);
     let octets = if octets < DIGEST_OCTETS_MAX { octets } else { DIGEST_OCTETS_MAX };
     hash::stir(frame.digest(from, octets, &settings.hash_keys) ^ state)
 }

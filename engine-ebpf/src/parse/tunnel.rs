@@ -147,8 +147,10 @@ pub fn open<F: Frame>(frame: &F, carried: Carried, packet: &mut Packet) -> Insid
 #[inline(always)]
 fn vxlan(header: &[u8; 8], strict: bool, at: u32, end: u32) -> Inside {
     const NETWORK_VALID: u8 = 8;
+    /// All but the mark of a group policy. A client may have the port by chance, and the rest is what servers answered it.
+    const RESERVED: u8 = 0x77;
     let exact = header[0] == NETWORK_VALID && be32::<0, _>(header) & 0x00ff_ffff == 0 && header[7] == 0;
-    if header[0] & NETWORK_VALID == 0 || strict && !exact {
+    if header[0] & (NETWORK_VALID | RESERVED) != NETWORK_VALID || header[7] != 0 || strict && !exact {
         return Inside::NOTHING;
     }
     Inside::of(Tunnel::Vxlan, ETHERTYPE_ETHERNET, at + 8, end).with_id(be32::<4, _>(header) >> 8)
@@ -323,6 +325,7 @@ fn mpls<F: Frame>(frame: &F, at: u32, end: u32, packet: &mut Packet) -> Inside {
     let (ethertype, skipped) = match lead >> 4 {
         4 => (ETHERTYPE_IPV4, 0),
         6 => (ETHERTYPE_IPV6, 0),
+        0 if is_frame(frame, offset) && !is_frame(frame, offset + 4) => (ETHERTYPE_ETHERNET, 0),
         // The control word of a pseudowire (RFC 4385 §3).
         0 => (ETHERTYPE_ETHERNET, 4),
         _ if is_frame(frame, offset) => (ETHERTYPE_ETHERNET, 0),

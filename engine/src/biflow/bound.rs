@@ -1,7 +1,8 @@
 //! The most memory that tables hold, from their settings.
 
 use super::{
-    BiflowSettings, HELD_MAX, fragment::FragmentLinks, hold::Hold, place::Place, slab::Slab, turn::LEAVING_BYTES, wheel::Wheel,
+    BiflowSettings, HELD_MAX, fragment::FragmentLinks, hold::Hold, place::Place, slab::Slab, tunnel::TunnelPaths, turn::LEAVING_BYTES,
+    wheel::Wheel,
 };
 use crate::{
     flow::Flow,
@@ -11,7 +12,7 @@ use crate::{
 /// The most memory of one shard's table, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryBound {
-    /// Flows, their index and timers, fragment links.
+    /// Flows, their index and timers, fragment links, tunnel paths.
     pub flows: u64,
     /// Deltas that wait for the watermark.
     pub held: u64,
@@ -27,10 +28,10 @@ impl MemoryBound {
         let leaving = flows * LEAVING_BYTES + grown(flows) * size_of::<u32>();
         let held = if settings.rings > 1 { Hold::bound(HELD_MAX + BATCH_DELTAS) } else { 0 };
         Self {
-            flows: (Slab::bound(flows) + Place::index_bound(flows) + Wheel::bound(flows) + FragmentLinks::BOUND + leaving) as u64,
+            flows: (Slab::bound(flows) + Place::index_bound(flows) + Wheel::bound(flows) + FragmentLinks::BOUND + TunnelPaths::BOUND + leaving) as u64,
             held: held as u64,
             // Those of the part that is given, and those that were finished before the flows that leave.
-            rows: (2 * EPOCH_ROWS * size_of::<Flow>()) as u64,
+            rows: (2 * EPOCH_ROWS * Flow::BYTES_MAX) as u64,
         }
     }
 }

@@ -10,13 +10,15 @@ use crate::flow::{Flow, FlowBatch};
 /// parts become as many batches as keep the order of their rows.
 pub struct Merge {
     shards: Vec<VecDeque<Epoch>>,
+    /// Nothing more comes of these.
+    ended: Vec<bool>,
     early: VecDeque<Epoch>,
 }
 
 impl Merge {
     /// A merge of that many shards.
     pub fn new(shards: usize) -> Self {
-        Self { shards: (0..shards).map(|_| VecDeque::new()).collect(), early: VecDeque::new() }
+        Self { shards: (0..shards).map(|_| VecDeque::new()).collect(), ended: vec![false; shards], early: VecDeque::new() }
     }
 
     /// Takes the next epoch of a shard. A shard that does not exist is ignored.
@@ -25,9 +27,16 @@ impl Merge {
         if epoch.part == Part::Early { self.early.push_back(epoch) } else { queue.push_back(epoch) }
     }
 
+    /// Nothing more comes of this shard: the others need not wait for it.
+    pub fn end(&mut self, shard: usize) {
+        if let Some(ended) = self.ended.get_mut(shard) {
+            *ended = true;
+        }
+    }
+
     /// Whether the next batch needs an epoch of this shard.
     pub fn lacks(&self, shard: usize) -> bool {
-        self.shards.get(shard).is_some_and(VecDeque::is_empty)
+        self.shards.get(shard).is_some_and(VecDeque::is_empty) && !self.ended[shard]
     }
 
     /// The next complete batch; `None` until a slower shard catches up.
@@ -37,8 +46,13 @@ impl Merge {
         }
         let turn_of = |epoch: &Epoch| (epoch.era, epoch.watermark, epoch.span);
         let mut least = None;
-        for queue in &self.shards {
-            let front = queue.front()?;
+        for (queue, ended) in self.shards.iter().zip(&self.ended) {
+            let Some(front) = queue.front() else {
+                if *ended {
+                    continue;
+                }
+                return None;
+            };
             least = least.max(Some(Reverse(turn_of(front))));
         }
         let Reverse(turn) = least?;

@@ -154,6 +154,15 @@ impl Table {
         self.begin(u64::MAX, Then::EndEra { step: false })
     }
 
+    /// Ends every ring: capture is gone, in order or not.
+    pub fn close_all(&mut self) -> Option<Epoch> {
+        if !self.rings.iter().any(|ring| ring.open) {
+            return None;
+        }
+        self.rings.iter_mut().for_each(|ring| ring.open = false);
+        self.begin(u64::MAX, Then::EndEra { step: false })
+    }
+
     /// The capture's clock stepped back: all flows end (`forced_end`), and the watermark begins anew.
     pub fn clock_step(&mut self) -> Option<Epoch> {
         self.begin(u64::MAX, Then::EndEra { step: true })

@@ -21,6 +21,10 @@ pub(super) struct TunnelPaths {
 }
 
 impl TunnelPaths {
+    /// Most memory, bytes: both generations, in tables that are at least half full, and one of them while it grows.
+    pub(super) const BOUND: usize =
+        2 * PATHS_MAX * (Tunnels::SHARED_BYTES + 3 * (size_of::<u64>() + size_of::<Arc<Tunnels>>() + 1));
+
     /// Learns what a reference means.
     pub(super) fn learn(&mut self, path: &TunnelPath) {
         if self.newest.contains_key(&path.reference) {

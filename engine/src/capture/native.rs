@@ -189,7 +189,7 @@ impl NativeMeter {
         match self.parse(raw, frame) {
             Ok(()) => {
                 self.packet.observation_point = raw.interface;
-                self.meter(frame, at);
+                self.meter(frame, raw.at, at);
             }
             Err(reason) => meter::discarded(frame, reason, &mut self.core.counters),
         }
@@ -204,9 +204,10 @@ impl NativeMeter {
     }
 
     #[inline(always)]
-    fn meter(&mut self, frame: &Slice<'_>, at: u64) {
+    fn meter(&mut self, frame: &Slice<'_>, captured_at: u64, at: u64) {
         let Self { settings, sets, recent, core, sink, packet, .. } = self;
-        if meter::left_out(frame, packet, at, settings, core, recent) {
+        // Late frames are metered at the time of the newest, but how far apart two are is what the capture says.
+        if meter::left_out(frame, packet, captured_at, settings, core, recent) {
             return;
         }
         let mut slots = FlowCache { sets, mask: settings.sets_mask };

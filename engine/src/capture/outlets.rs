@@ -37,6 +37,7 @@ pub struct Batches {
     outlets: Outlets,
     open: Vec<Vec<Delta>>,
     metered: Count,
+    attachment: u32,
     before: Ledger,
     /// What engines before this one took; `None` until the first Mark says so.
     earlier: Option<Count>,
@@ -57,6 +58,7 @@ impl Batches {
             outlets,
             open,
             metered,
+            attachment: 0,
             before,
             earlier: Some(Count::default()),
             paths: Vec::new(),
@@ -65,9 +67,10 @@ impl Batches {
         }
     }
 
-    /// The ring's ledger begins with `before`. An `adopted` ring was read by engines before this one: what it handed over up to the
+    /// The ring is of that attachment, and its ledger begins with `before`. An `adopted` ring was read by engines before this one: what it handed over up to the
     /// first Mark and was not received here, they took.
-    pub fn inherit(&mut self, before: &Ledger, adopted: bool) {
+    pub fn inherit(&mut self, attachment: u32, before: &Ledger, adopted: bool) {
+        self.attachment = attachment;
         self.before = *before;
         self.earlier = (!adopted).then(Count::default);
     }
@@ -139,7 +142,7 @@ impl Batches {
         ledger.add(&self.before);
         ledger.user_lost[UserLost::BadRecord as usize] = bad;
         let mark = RingMark { ring: self.ring, at: mark.at, utc_offset };
-        let at_mark = LedgerAtMark { mark, ledger };
+        let at_mark = LedgerAtMark { mark, attachment: self.attachment, ledger };
         self.last = Some(at_mark);
         self.outlets.ledger.send(at_mark).map_err(|_| Gone)?;
         self.send_to_all(&Message::Mark(mark))

@@ -1,4 +1,4 @@
-//! The table `coverage`: one row per minute and observation point.
+//! The table `coverage`: per minute and observation point a row of the ledger, and rows of sidedness for it and its VLANs.
 
 use std::sync::LazyLock;
 
@@ -28,7 +28,7 @@ pub fn table() -> &'static Table<CoverageRow> {
         meter(&mut columns, kept);
         sides(&mut columns);
         let row = "What one observation point saw, kept and lost in one minute (the ledger), and of how many flows it saw one direction \
-                   only (sidedness). All values but `resident_` are increments within the minute; several rows of one minute, observation \
+                   only (sidedness). All values but `resident_` are increments since the row before of the same kind, which is the minute unless nobody metered meanwhile; several rows of one minute, observation \
                    point and scope add up. Rows of the ledger have the scope `port` and are written when the minute is over; those of \
                    sidedness, one for the port and one for each VLAN, when no flow can end in it any more, which is the idle timeout \
                    later. Sum sidedness over one scope only: the rows `vlan` add up to the rows `port`.";

@@ -17,8 +17,9 @@ const NOT_TCP: &str = "not TCP, or the direction has no packets";
 const NO_SYN: &str = "not TCP, or the direction's SYN or SYN/ACK was not seen";
 const NO_RTT: &str = "not TCP, or not both segments were seen, once each";
 
-/// Names in one row that the network chooses, so that every row may have others: addresses, MAC addresses and SYN options of both ends.
-pub const CHOSEN_NAMES: usize = 6;
+/// Names in one row that the network chooses, so that every row may have others: addresses, MAC addresses and SYN options of both ends, and
+/// the ends of two tunnels around each direction.
+pub const CHOSEN_NAMES: usize = 14;
 
 /// The table.
 pub fn table() -> &'static Table<Flow> {

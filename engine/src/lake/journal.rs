@@ -34,6 +34,7 @@ pub struct Journal {
     /// What the account said was lost on writing when this engine began.
     written_off: Vec<Count>,
     kept_at: Option<UnixNanos>,
+    unsaved: Option<LakeError>,
 }
 
 /// How the books were found.
@@ -103,9 +104,15 @@ impl Journal {
         account.arrange(taps);
         let written_off = account.taps.iter().map(|tap| tap.write).collect();
         let standing = Arc::new(Standing::new(account.taps.len()));
-        let mut journal = Self { data: data.to_owned(), account, standing, written_off, kept_at: None };
-        journal.save()?;
+        let mut journal = Self { data: data.to_owned(), account, standing, written_off, kept_at: None, unsaved: None };
+        // A full disk must not keep an engine from starting. What is on disk is still right, only older.
+        journal.unsaved = journal.save().err();
         Ok((journal, opening))
+    }
+
+    /// Why the books could not be written when they were opened. They are written again later.
+    pub fn unsaved(&self) -> Option<&LakeError> {
+        self.unsaved.as_ref()
     }
 
     /// The books as they are.

@@ -22,7 +22,13 @@ impl DirectoryLock {
         let writable = || OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         drop(writable().map_err(LakeError::io("open", &path))?);
         let mut file = File::open(&path).map_err(LakeError::io("open", &path))?;
-        match file.try_lock() {
+        let mut taken = file.try_lock();
+        if matches!(&taken, Err(TryLockError::Error(error)) if error.raw_os_error() == Some(libc::EBADF)) {
+            // NFS locks exclusively what is open for writing only.
+            file = OpenOptions::new().read(true).write(true).open(&path).map_err(LakeError::io("open", &path))?;
+            taken = file.try_lock();
+        }
+        match taken {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();

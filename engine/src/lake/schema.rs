@@ -26,7 +26,7 @@ use super::{
 use crate::flow::ObservationPoint;
 
 /// Version of the tables: additive changes only within one number before the point.
-pub const SCHEMA_VERSION: &str = "1.0";
+pub const SCHEMA_VERSION: &str = "2.0";
 /// Metadata key of [`SCHEMA_VERSION`].
 pub const KEY_SCHEMA_VERSION: &str = "auscult.schema_version";
 /// Metadata key of the engine's version.

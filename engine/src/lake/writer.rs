@@ -35,6 +35,9 @@ const HOUR_NANOS: i64 = 3_600_000_000_000;
 /// Hours of one table that are open at a time: the running one and the one before; a capture may jump about a little more.
 const OPEN_HOURS_MAX: usize = 4;
 
+/// Most rows of a row group of coverage.
+const COVERAGE_GROUP_ROWS: usize = 1 << 14;
+
 /// What a writer has written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -52,12 +55,16 @@ pub struct Totals {
     pub bytes: u64,
     /// Files that were there already, with the same rows.
     pub files_present: u64,
+    /// Of `files` and `bytes`, those of coverage.
+    pub coverage: [u64; 2],
 }
 
 /// Rows of one hour that are not visible yet.
 struct Open {
     /// Filing time of the first row.
     since: UnixNanos,
+    /// Record time of the push that brought it. Rows of flows that end by idling are older than that.
+    opened: UnixNanos,
     waiting: Waiting,
     rows: usize,
     count: Count,
@@ -162,7 +169,7 @@ impl<R: Row> Sheet<R> {
         let span = self.span();
         // LAKE-2: rows of one time are cut alike, in however many pieces they come.
         if self.now.replace(now) != Some(now) {
-            let old = self.open.iter().filter(|(_, open)| now.abs_diff(open.since) >= span);
+            let old = self.open.iter().filter(|(_, open)| now.abs_diff(open.opened) >= span);
             for hour in old.map(|(&hour, _)| hour).collect::<Vec<_>>() {
                 self.finish(hour, failure);
             }
@@ -195,6 +202,7 @@ impl<R: Row> Sheet<R> {
         }
         let open = self.open.entry(hour).or_insert_with(|| Open {
             since: at,
+            opened: self.now.map_or(at, |now| now.max(at)),
             waiting: self.spare.take().unwrap_or_else(|| self.table.no_rows()),
             rows: 0,
             count: Count::default(),
@@ -347,14 +355,15 @@ impl<R: Row> Sheet<R> {
     }
 }
 
-/// The most memory of a lake's writer, bytes: rows that wait for their row group, the row group in the making, ids of files. Coverage is
-/// a row per observation point and minute.
+/// The most memory of a lake's writer, bytes: rows that wait for their row group, the row group in the making, ids of files.
 pub fn memory_bound(settings: &LakeSettings) -> u64 {
     const ID_BYTES: usize = size_of::<String>() + 48;
     let values = flow_table::table().row_bytes();
     let waiting = settings.row_group_rows * (values + flow_table::CHOSEN_NAMES * NAME_BYTES);
     let encoded = encode::bound(settings, values + flow_table::CHOSEN_NAMES * NAME_TEXT_BYTES);
-    (waiting + encoded + 2 * IDS_KEPT * ID_BYTES) as u64
+    // Of sidedness there is a row per VLAN and minute. Encoding takes turns.
+    let coverage = COVERAGE_GROUP_ROWS * (coverage_table::table().row_bytes() + NAME_BYTES);
+    (waiting + encoded + 2 * coverage + 2 * IDS_KEPT * ID_BYTES) as u64
 }
 
 /// The lake's writer. It holds the data directory's lock.
@@ -405,13 +414,15 @@ impl Writer {
             recovered.removed += 1;
             recovered.removed_bytes += octets;
         }
+        let of_coverage =
+            LakeSettings { row_group_rows: settings.row_group_rows.min(COVERAGE_GROUP_ROWS), ..settings.clone() };
         Ok(Self {
             recovered,
             flows: Sheet::new(flow_table::table(), &lake, site, &settings, source),
-            coverage: Sheet::new(coverage_table::table(), &lake, site, &settings, source),
+            coverage: Sheet::new(coverage_table::table(), &lake, site, &of_coverage, source),
             data: directory.to_owned(),
             journal: None,
-            sides: Sheet::new(coverage_table::table(), &lake, site, &settings, source),
+            sides: Sheet::new(coverage_table::table(), &lake, site, &of_coverage, source),
             _lock: lock,
         })
     }
@@ -426,6 +437,10 @@ impl Writer {
         taps: &[impl AsRef<str>],
         new: (String, [u64; 5]),
     ) -> Result<(SharedJournal, Opening), LakeError> {
+        // What is metered comes once: rows that are alike in two engines are two, and neither was there already.
+        for prefix in [&mut self.flows.prefix, &mut self.coverage.prefix, &mut self.sides.prefix] {
+            prefix.update(new.0.as_bytes());
+        }
         let (journal, opening) = Journal::open(&self.data, site, taps, new)?;
         let journal = Arc::new(Mutex::new(journal));
         for kept in [&mut self.journal, &mut self.flows.journal, &mut self.coverage.journal] {
@@ -451,16 +466,20 @@ impl Writer {
         }
     }
 
-    /// Writes coverage rows.
+    /// Writes coverage rows of ledgers.
     pub fn coverage(&mut self, rows: &[CoverageRow]) -> Result<(), LakeError> {
         let Some(newest) = rows.iter().map(|row| row.minute).max() else { return Ok(()) };
+        Self::push(&mut self.coverage, rows, newest.saturating_add(MINUTE_NANOS))
+    }
+
+    /// Writes coverage rows of sidedness, if there are any; `now` is record time, and files end by it.
+    pub fn sides(&mut self, rows: &[CoverageRow], now: UnixNanos) -> Result<(), LakeError> {
+        Self::push(&mut self.sides, rows, now)
+    }
+
+    fn push(sheet: &mut Sheet<CoverageRow>, rows: &[CoverageRow], now: UnixNanos) -> Result<(), LakeError> {
         let mut failure = None;
-        let (sides, ledger): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.sides.is_some());
-        for (sheet, rows) in [(&mut self.coverage, ledger), (&mut self.sides, sides)] {
-            if !rows.is_empty() {
-                sheet.push(&rows, newest.saturating_add(MINUTE_NANOS), &[], &mut failure);
-            }
-        }
+        sheet.push(&rows.iter().collect::<Vec<_>>(), now, &[], &mut failure);
         failure.map_or(Ok(()), |failure| Err(failure.into()))
     }
 
@@ -472,6 +491,7 @@ impl Writer {
             files: flows.files + coverage.files + sides.files,
             bytes: flows.bytes + coverage.bytes + sides.bytes,
             files_present: flows.files_present + coverage.files_present + sides.files_present,
+            coverage: [coverage.files + sides.files, coverage.bytes + sides.bytes],
             ..flows
         }
     }

@@ -45,6 +45,7 @@ fn known(counter: &AtomicU64) -> Option<u64> {
 /// One observation point's minute.
 #[derive(Default)]
 struct Point {
+    attachment: u32,
     minute: Option<i64>,
     before: Ledger,
     dropped: u64,
@@ -147,6 +148,12 @@ impl Books {
         let unix = i64::try_from(at_mark.mark.at).unwrap_or(i64::MAX).saturating_add(at_mark.mark.utc_offset);
         let minute = (unix - 1).div_euclid(MINUTE_NANOS);
         let point = ring / self.rings_per_point;
+        if std::mem::replace(&mut self.points[point].attachment, at_mark.attachment) != at_mark.attachment {
+            // What the rings of the one before had is in the ledger that the new one begins with.
+            let first = point * self.rings_per_point;
+            let end = (first + self.rings_per_point).min(self.latest.len());
+            self.latest[first..end].fill(None);
+        }
         // A minute of which a ring has not told anything yet is part of the next one: increments begin where earlier rows ended.
         if self.points[point].minute.is_some_and(|open| open != minute) && self.heard(point) {
             self.end_minute(point);

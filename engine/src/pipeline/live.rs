@@ -115,7 +115,7 @@ fn run_until(
             if let Some(resumed) = stages.resumed.take() {
                 resumed.abandon();
             }
-            let finished = stages.finish(None, &watched);
+            let finished = stages.finish(None, false, &watched);
             return Ok(Outcome { summary: finished.summary(&config.site, Vec::new()), error: Some(error) });
         }
     };
@@ -128,7 +128,7 @@ fn run_until(
     }
     let report = live.stop();
     tell_taps(&report.taps, &watched);
-    let finished = stages.finish(None, &watched);
+    let finished = stages.finish(None, report.complete(), &watched);
     let error = finished.error.as_ref().is_none().then(|| incomplete(&report, drained)).flatten();
     let mut summary = finished.summary(&config.site, Vec::new());
     summary.flush_interval_seconds = Some(flush_interval(config).as_secs());

@@ -16,11 +16,12 @@ use crate::{
         ALLOCATOR_SLACK_PART, BATCH_DELTAS, BATCHES_MAX, EPOCH_ROWS, LEDGERS_MAX, PROCESS_BYTES, ROWS_WAITING_MAX,
         SIDED_SCOPES_MAX,
     },
+    sidedness::SideCounts,
     summary::{MemoryBound, Named},
 };
 
-/// Memory of one scope of sidedness: its counts twice, in nodes of a tree.
-const SIDED_SCOPE_BYTES: usize = 160;
+/// Memory of one scope of sidedness: its counts twice, each with its place in a node of a tree that is not full, and its name.
+const SIDED_SCOPE_BYTES: usize = 2 * (size_of::<SideCounts>() + 64) + 64;
 
 /// Of an engine that meters the configuration's interfaces; one, where it names none.
 ///
@@ -55,7 +56,7 @@ fn sum(
     // On their way to each shard and in its hands, open at each ring, and empty on their way back.
     let batches = shards * (BATCHES_MAX as u64 + 1 + u64::from(rings)) + BATCHES_MAX as u64;
     // On their way, at the merge, and in the batch that it makes.
-    let rows = shards * (ROWS_WAITING_MAX + 2 * EPOCH_ROWS) as u64 * size_of::<Flow>() as u64;
+    let rows = shards * (ROWS_WAITING_MAX + 2 * EPOCH_ROWS) as u64 * Flow::BYTES_MAX as u64;
     let books = LEDGERS_MAX * size_of::<LedgerAtMark>() + usize::from(rings) * (size_of::<Ledger>() + size_of::<LedgerAtMark>());
     heap.extend([
         ("flow_tables", shards * table.flows),

@@ -92,7 +92,7 @@ impl Reading {
         let read = self.frames(&mut meter, pace.as_mut(), shutdown);
         let closed = meter.finish();
         let ledger = closed.ok().flatten().map(|at_mark| at_mark.ledger);
-        let finished = stages.finish(ledger, &self.watched);
+        let finished = stages.finish(ledger, true, &self.watched);
         Ok(self.outcome(config, finished, read))
     }
 

@@ -47,6 +47,9 @@ impl Resumed {
         let opened = writer.keep_books(&config.site, &config.interfaces, new).map_err(PipelineError::stage)?;
         let (journal, opening) = opened;
         let id = held(&journal).account().id.clone();
+        if let Some(error) = held(&journal).unsaved() {
+            tracing::warn!("{error}: until there is room, a crash loses what is in no file and is not counted");
+        }
         let pins = Pins::open(&config.site, &id);
         if let Err(why) = &pins {
             tracing::warn!("{why}: should this engine be killed, what the kernel holds is lost with it");
@@ -59,7 +62,10 @@ impl Resumed {
             Opening::New => {}
             Opening::Resumed => {
                 tracing::warn!("the engine before this one did not stop in order: its books {id} are gone on with");
-                resumed.find()?;
+                // The books in memory are right, and they are written again and again.
+                if let Err(error) = resumed.find() {
+                    tracing::warn!("{error}: they are as they were until there is room");
+                }
             }
             Opening::Unusable(why) => tracing::warn!("{why}: what the engine before this one lost is not known"),
         }
@@ -177,19 +183,26 @@ impl Resumed {
         }
     }
 
-    /// The capture did not start: what holds nothing is not kept.
+    /// The capture did not start: what holds nothing is not kept. Books may be blank while the kernel has counted for seconds.
     pub fn abandon(self) {
-        if held(&self.journal).account().is_blank() {
+        let has_counted = |pins: &Pins| {
+            let journal = held(&self.journal);
+            let mut taps = journal.account().taps.iter();
+            taps.any(|tap| live::counters(pins, &tap.name, tap.attachment).is_some_and(|counters| counters.seen_packets > 0))
+        };
+        if held(&self.journal).account().is_blank() && !self.pins.as_ref().is_some_and(has_counted) {
             self.finish();
         }
     }
 
     /// Everything is accounted for: the books are closed, and nothing stays in the kernel.
     pub fn finish(self) -> Option<PipelineError> {
-        if let Some(pins) = self.pins {
+        let error = held(&self.journal).close().err();
+        // As long as there are books, what the kernel counted stays with them.
+        if let Some(pins) = self.pins.filter(|_| error.is_none()) {
             pins.remove();
         }
-        held(&self.journal).close().err().map(PipelineError::stage)
+        error.map(PipelineError::stage)
     }
 }
 

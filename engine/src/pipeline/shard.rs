@@ -9,7 +9,10 @@ use super::{
     Watched,
     store::{FromShard, RowsWaiting},
 };
-use crate::{batch::Message, biflow::Table};
+use crate::{
+    batch::Message,
+    biflow::{Epoch, Table},
+};
 
 /// How long a shard waits before it says that it lives.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -34,19 +37,18 @@ impl Shard {
     /// Runs until capture has ended and nothing waits.
     pub fn run(mut self, watched: &Watched) {
         let beat = watched.health.watch(&format!("biflow-{}", self.number));
-        loop {
+        let mut running = true;
+        while running {
             beat.tick();
-            let message = match self.from.recv_timeout(PATIENCE) {
-                Ok(message) => message,
+            let mut epoch = match self.from.recv_timeout(PATIENCE) {
+                Ok(message) => self.message(message),
                 Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    running = false;
+                    // A ring that never said that it ends had a thread that died: what came before that is good.
+                    self.table.close_all()
+                }
             };
-            let mut epoch = self.table.message(&message);
-            if let Message::Deltas { mut deltas, .. } = message {
-                deltas.clear();
-                // A full way back means that capture has enough empty batches.
-                drop(self.give_back.try_send(deltas));
-            }
             while let Some(finished) = epoch {
                 let permit = self.rows.wait_for(finished.rows.len(), || beat.tick());
                 let statistics = self.table.statistics();
@@ -56,5 +58,15 @@ impl Shard {
                 epoch = self.table.more();
             }
         }
+    }
+
+    fn message(&mut self, message: Message) -> Option<Epoch> {
+        let epoch = self.table.message(&message);
+        if let Message::Deltas { mut deltas, .. } = message {
+            deltas.clear();
+            // A full way back means that capture has enough empty batches.
+            drop(self.give_back.try_send(deltas));
+        }
+        epoch
     }
 }

@@ -11,7 +11,7 @@ use super::{PipelineError, Watched, count, points_now, sides::SideBooks};
 use crate::{
     biflow::{Epoch, Merge, Statistics},
     coverage::CoverageRow,
-    flow::{FlowBatch, FlowEndReason, ObservationPoint},
+    flow::{FlowBatch, FlowEndReason, ObservationPoint, UnixNanos},
     lake::{LakeError, Totals, Writer},
     ledger::Count,
     limit::ROWS_WAITING_MAX,
@@ -88,6 +88,8 @@ pub struct Store {
     merge: Merge,
     statistics: Vec<Option<Statistics>>,
     sides: SideBooks,
+    /// Record time of the newest batch.
+    now: UnixNanos,
     points: Vec<ObservationPoint>,
     watched: Watched,
     stored: Stored,
@@ -100,7 +102,8 @@ impl Store {
     pub fn new(writer: Writer, shards: usize, idle_nanos: i64, watched: Watched) -> Self {
         let statistics = (0..shards).map(|_| None).collect();
         let (merge, sides) = (Merge::new(shards), SideBooks::new(idle_nanos));
-        Self { writer, merge, statistics, sides, points: Vec::new(), watched, stored: Stored::default(), failed_at: None }
+        let now = UnixNanos::MIN;
+        Self { writer, merge, statistics, sides, now, points: Vec::new(), watched, stored: Stored::default(), failed_at: None }
     }
 
     /// Runs until every sender is gone, then closes the lake. Epochs are taken of those shards alone that the next batch waits for: what
@@ -110,6 +113,10 @@ impl Store {
         let (mut open, mut coverage_open) = (shards.len(), true);
         while open > 0 || coverage_open {
             beat.tick();
+            if let Some(telemetry) = &self.watched.telemetry {
+                let waiting = [("biflow_merge", shards.iter().map(Receiver::len).sum()), ("coverage_lake", coverage.len())];
+                waiting.iter().for_each(|(edge, depth)| telemetry.set(Metric::ProcessChannelDepth, &[edge], *depth as i64));
+            }
             let mut select = Select::new();
             select.recv(&coverage);
             let lacking: Vec<usize> = (0..shards.len()).filter(|&shard| self.merge.lacks(shard)).collect();
@@ -133,14 +140,16 @@ impl Store {
                     Err(RecvError) => {
                         shards[shard] = never();
                         open -= 1;
+                        self.merge.end(shard);
+                        self.flow_on();
                     }
                 },
             }
         }
-        let Self { mut writer, sides, points, watched, mut stored, statistics, .. } = self;
+        let Self { mut writer, sides, now, points, watched, mut stored, statistics, .. } = self;
         let (rows, sided) = sides.finish(&points);
         stored.sided = sided;
-        note(&mut stored, &watched, writer.coverage(&rows));
+        note(&mut stored, &watched, writer.sides(&rows, now));
         stored.hurried = statistics.iter().flatten().map(|table| table.hurried).sum();
         let (totals, closed) = writer.close();
         stored.totals = totals;
@@ -154,10 +163,15 @@ impl Store {
     fn epoch(&mut self, shard: usize, epoch: Epoch, statistics: Statistics) {
         self.statistics[shard] = Some(statistics);
         self.merge.push(shard, epoch);
+        self.flow_on();
+        self.tell();
+    }
+
+    /// Stores every batch that is complete.
+    fn flow_on(&mut self) {
         while let Some(batch) = self.merge.next_batch() {
             self.flows(&batch);
         }
-        self.tell();
     }
 
     fn flows(&mut self, batch: &FlowBatch) {
@@ -171,13 +185,16 @@ impl Store {
         }
         let written = self.writer.flows(batch, &self.points);
         self.check(written);
+        self.now = batch.watermark();
         let minutes = self.sides.take(batch, &self.points);
-        let written = self.writer.coverage(&minutes);
+        let written = self.writer.sides(&minutes, self.now);
         self.check(written);
     }
 
     fn check(&mut self, written: Result<(), LakeError>) {
-        let files = self.writer.totals().files;
+        let totals = self.writer.totals();
+        // Files of rows: coverage may find room where they do not.
+        let files = totals.files - totals.coverage[0];
         if written.is_err() {
             self.failed_at = Some(files);
         } else if self.failed_at.is_some_and(|then| files > then) {
@@ -240,6 +257,9 @@ fn note(stored: &mut Stored, watched: &Watched, written: Result<(), LakeError>) 
 fn tell_totals(telemetry: &Telemetry, totals: &Totals) {
     telemetry.follow(Metric::LakeRowsWritten, &["flows"], totals.rows);
     telemetry.follow(Metric::LakeRowsWritten, &["coverage"], totals.coverage_rows);
-    telemetry.follow(Metric::LakeFilesWritten, &["flows"], totals.files);
-    telemetry.follow(Metric::LakeBytesWritten, &["flows"], totals.bytes);
+    let [files, bytes] = totals.coverage;
+    telemetry.follow(Metric::LakeFilesWritten, &["flows"], totals.files - files);
+    telemetry.follow(Metric::LakeFilesWritten, &["coverage"], files);
+    telemetry.follow(Metric::LakeBytesWritten, &["flows"], totals.bytes - bytes);
+    telemetry.follow(Metric::LakeBytesWritten, &["coverage"], bytes);
 }

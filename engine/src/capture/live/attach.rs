@@ -15,7 +15,7 @@ use super::{
     error::LiveError,
     link::{self, Place},
     object,
-    pin::TapPins,
+    pin::{self, TapPins},
     tap::Tap,
 };
 
@@ -98,15 +98,16 @@ pub(super) struct Attached {
 #[derive(Debug)]
 enum Link {
     Plain(OwnedFd),
-    Pinned(#[expect(dead_code, reason = "held for what dropping it does")] OwnedFd, PathBuf),
+    Pinned(OwnedFd, PathBuf),
     /// Attached by netlink, which no pin can hold: a killed engine leaves it attached.
     Netlink(#[expect(dead_code, reason = "held for what dropping it does")] XdpLink),
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if let Self::Pinned(_, path) = self {
-            // The descriptor is closed after it, and that detaches.
+        if let Self::Pinned(link, path) = self {
+            // An interface that is gone has detached it.
+            let _ = link::detach(link.as_fd());
             let _ = fs::remove_file(path);
         }
     }
@@ -120,6 +121,10 @@ pub(super) fn attach(ebpf: &mut Ebpf, tap: &Tap, choice: HookChoice, pins: Optio
             return Ok(attached);
         }
         pins.detach();
+    }
+    // The next hook may be behind that one, where no frame comes.
+    if let Some(taken) = pin::metered_by(tap.index(), pins) {
+        return Err(LiveError::Taken { name: tap.name().to_owned(), pins: taken.display().to_string() });
     }
     let mut refused = Vec::new();
     for &hook in candidates {

@@ -89,8 +89,8 @@ fn read_out(
     meter.sets_mask = sets - 1;
     let loaded = object::load(object, name, &meter, &cpus, ring_bytes, Some(pins))?;
     let rings = vec![share(point, &cpus, online, loaded.rings, origin.utc_offset())?];
-    let before = origin.carried(point).before;
-    let mut sorters = sorters_of(&rings[0], point, &before, true, outlets, sinks);
+    let carried = origin.carried(point);
+    let mut sorters = sorters_of(&rings[0], point, &carried, true, outlets, sinks);
     sorters.iter_mut().for_each(super::Sorter::go_on);
     let objects: Objects = vec![Mutex::new(loaded.ebpf)].into();
     let mut live = Live::over(Vec::new(), &rings, objects);
@@ -98,7 +98,7 @@ fn read_out(
     let interval = Duration::from_millis(u64::from(settings.mark_millis));
     live.start_sweeper(Sweeper::new(live.objects.clone(), &rings, sets, interval, origin.utc_offset()))?;
     let report = live.stop();
-    Ok(end(&report, pins, before))
+    Ok(end(&report, pins, carried.before))
 }
 
 /// The ledger at the end. What a CPU's sweep could not bring out (it is offline) counts as taken by the dead engine.

@@ -36,6 +36,17 @@ pub enum LiveError {
         /// Names that exist, separated by commas.
         present: String,
     },
+    /// An engine with other books meters it, or has met its end there.
+    #[error(
+        "interface {name} is metered already, by what is pinned in {pins}; stop that engine, or start with its data directory to go on \
+         from it, or remove that directory and what it holds is lost"
+    )]
+    Taken {
+        /// Configured name.
+        name: String,
+        /// The directory of the pins.
+        pins: String,
+    },
     /// The same interface is named twice.
     #[error("interface {name} is named twice; name every tap once")]
     Twice {

@@ -17,6 +17,7 @@ const OBJ_GET: libc::c_int = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const LINK_CREATE: libc::c_int = 28;
 const LINK_UPDATE: libc::c_int = 29;
+const LINK_DETACH: libc::c_int = 34;
 const ATTACH_XDP: u32 = 37;
 const ATTACH_TCX_INGRESS: u32 = 46;
 const XDP_FLAGS_SKB_MODE: u32 = 2;
@@ -112,6 +113,12 @@ pub(super) fn create(program: BorrowedFd<'_>, interface: u32, place: Place) -> i
 pub(super) fn update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let [link, program] = [link, program].map(|fd| fd.as_raw_fd().cast_unsigned());
     bpf(LINK_UPDATE, &mut Update { link, program, flags: 0, old_program: 0 }).map(drop)
+}
+
+/// Detaches. When it returns, no frame reaches the program any more, whoever else holds the link; without it, the kernel ends a pinned
+/// link some time after its last name is gone.
+pub(super) fn detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(LINK_DETACH, &mut link.as_raw_fd().cast_unsigned()).map(drop)
 }
 
 /// Lets the attachment outlive its descriptor, under a name in a BPF file system.

@@ -193,6 +193,8 @@ struct Tapped {
     tap: Tap,
     settings: TapSettings,
     pins: Option<TapPins>,
+    /// Why an interface that is back is not metered.
+    refused: Option<String>,
     /// Of interfaces of this name that are gone.
     counted_before: NicCounters,
     counted: NicCounters,
@@ -212,13 +214,14 @@ impl Tapped {
                 return None;
             }
             self.attached = None;
+            self.refused = None;
             self.tap.forget();
             return Some(format!("interface {name} is gone: nothing is metered there until one of that name is back"));
         }
         let tap = match Tap::open(&self.settings) {
             Ok(tap) => tap,
             Err(LiveError::NoInterface { .. }) => return None,
-            Err(error) => return Some(error.to_string()),
+            Err(error) => return self.refuse(&error),
         };
         match attach::attach(&mut held(object), &tap, self.settings.hook, self.pins.as_ref()) {
             Ok(attached) => {
@@ -226,8 +229,18 @@ impl Tapped {
                 (self.hook, self.attached, self.tap, self.counted_before) = (attached.hook, Some(attached), tap, self.counted);
                 Some(said)
             }
-            Err(error) => Some(error.to_string()),
+            Err(error) => self.refuse(&error),
         }
+    }
+
+    /// Says why, once.
+    fn refuse(&mut self, error: &LiveError) -> Option<String> {
+        let why = Some(error.to_string());
+        if self.refused == why {
+            return None;
+        }
+        self.refused.clone_from(&why);
+        why
     }
 }
 
@@ -258,7 +271,7 @@ impl Live {
             let pins = origin.tap(point, tap.name());
             let loaded = object::load(object, tap.name(), &meter, &cpus, settings.ring_bytes, pins.as_ref())?;
             let shared = share(point, &cpus, &cpus, loaded.rings, origin.utc_offset())?;
-            sorters.extend(sorters_of(&shared, point, &origin.carried(point).before, loaded.adopted, outlets, sinks));
+            sorters.extend(sorters_of(&shared, point, &origin.carried(point), loaded.adopted, outlets, sinks));
             rings.push(shared);
             objects.push(Mutex::new(loaded.ebpf));
         }
@@ -270,7 +283,16 @@ impl Live {
             let attached = attach::attach(&mut held(object), &tap, settings.hook, pins.as_ref())?;
             let (hook, counted) = (attached.hook, NicCounters::default());
             let settings = settings.clone();
-            tapped.push(Tapped { attached: Some(attached), hook, tap, settings, pins, counted_before: counted, counted });
+            tapped.push(Tapped {
+                attached: Some(attached),
+                hook,
+                tap,
+                settings,
+                pins,
+                refused: None,
+                counted_before: counted,
+                counted,
+            });
         }
         let mut live = Self::over(tapped, &rings, objects);
         live.start_drains(settings.drain_threads, cpus.len(), sorters)?;
@@ -451,15 +473,15 @@ fn share(
 fn sorters_of(
     rings: &[Arc<RingShared>],
     point: usize,
-    before: &Ledger,
+    carried: &Carried,
     adopted: bool,
     outlets: &Outlets,
     sinks: SinkOf<'_>,
 ) -> Vec<Sorter> {
     let sorter = |(position, shared): (usize, &Arc<RingShared>)| {
         let mut sorter = Sorter::new(shared.ring, outlets.clone(), sinks(shared.ring));
-        let before = if position == 0 { *before } else { Ledger::default() };
-        sorter.inherit(&before, adopted.then_some(point as u32));
+        let before = if position == 0 { carried.before } else { Ledger::default() };
+        sorter.inherit(carried.attachment, &before, adopted.then_some(point as u32));
         sorter
     };
     rings.iter().enumerate().map(sorter).collect()

@@ -57,6 +57,9 @@ pub(super) fn load(
         .map_max_entries("SETS", meter.sets_mask + 1)
         .map_max_entries("RINGS", rings_entries(cpus));
     if let Some(pins) = pins {
+        if !adopted {
+            pins.remove();
+        }
         pins.make().map_err(|error| refused("pins", &error))?;
         for map in MAPS.into_iter().chain(SHARED) {
             loader.map_pin_path(map, pins.map(map));

@@ -99,7 +99,9 @@ impl Pins {
         for abi in names(site) {
             for id in names(&site.join(&abi)) {
                 let books = site.join(&abi).join(&id);
-                if books == self.directory || is_locked(&books) {
+                // Held until it is decided, or an engine that starts now would lose its pins.
+                let lock = File::open(&books).ok();
+                if books == self.directory || lock.as_ref().is_some_and(is_locked) {
                     continue;
                 }
                 if abi != ABI.to_string() {
@@ -185,22 +187,50 @@ impl TapPins {
         Some(core.get(&0, 0).ok()?.iter().map(|cpu| cpu.0.core.counters).collect())
     }
 
+    /// Removes what an engine left that was killed before all of it was there.
+    pub(super) fn remove(&self) {
+        remove_tree(&self.directory);
+    }
+
     /// Detaches: removes every link.
     pub(super) fn detach(&self) {
         for (_, path) in self.links() {
+            // An interface that is gone has detached it.
+            let _ = link::open(&path).and_then(|link| link::detach(link.as_fd()));
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Whether nothing meters into an attachment's maps any more.
-fn is_dead(tap: &Path) -> bool {
-    let mut links = names(tap).into_iter().filter(|name| name.starts_with(LINK));
-    !links.any(|name| link::open(&tap.join(name)).and_then(|link| link::interface(link.as_fd())).is_ok_and(|at| at.is_some()))
+/// Where other books than those of `own` have pinned what meters the interface `index` of this thread's network namespace.
+pub(super) fn metered_by(index: u32, own: Option<&TapPins>) -> Option<PathBuf> {
+    let root = mounted()?.join(ROOT);
+    let mut directories = vec![root];
+    // Site, layout, books, attachment.
+    for _ in 0..4 {
+        directories = directories.iter().flat_map(|directory| names(directory).into_iter().map(|name| directory.join(name))).collect();
+    }
+    let namespace = format!(":{}", namespace());
+    directories.into_iter().find(|tap| {
+        let is_own = own.is_some_and(|own| tap.starts_with(&own.books));
+        !is_own && tap.to_string_lossy().ends_with(&namespace) && interfaces(tap).any(|at| at == index)
+    })
 }
 
-fn is_locked(directory: &Path) -> bool {
-    File::open(directory).is_ok_and(|directory| matches!(directory.try_lock(), Err(TryLockError::WouldBlock)))
+/// Whether nothing meters into an attachment's maps any more.
+fn is_dead(tap: &Path) -> bool {
+    interfaces(tap).next().is_none()
+}
+
+/// Interfaces that an attachment's links are at.
+fn interfaces(tap: &Path) -> impl Iterator<Item = u32> {
+    let links = names(tap).into_iter().filter(|name| name.starts_with(LINK));
+    links.filter_map(move |name| link::interface(link::open(&tap.join(name)).ok()?.as_fd()).ok()?)
+}
+
+/// Whether another has a directory's lock; if not, this process has it now.
+fn is_locked(directory: &File) -> bool {
+    matches!(directory.try_lock(), Err(TryLockError::WouldBlock))
 }
 
 /// Dots are reserved in a BPF file system; colons are in no interface's name.

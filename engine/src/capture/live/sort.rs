@@ -46,10 +46,10 @@ impl Sorter {
         }
     }
 
-    /// The ring's ledger begins with `before`. `adopted` is the observation point of a ring that an engine before this one has read:
+    /// The ring is of that attachment, and its ledger begins with `before`. `adopted` is the observation point of a ring that an engine before this one has read:
     /// there, it may have had another number.
-    pub(super) fn inherit(&mut self, before: &Ledger, adopted: Option<u32>) {
-        self.batches.inherit(before, adopted.is_some());
+    pub(super) fn inherit(&mut self, attachment: u32, before: &Ledger, adopted: Option<u32>) {
+        self.batches.inherit(attachment, before, adopted.is_some());
         self.point = adopted;
     }
 

@@ -167,7 +167,7 @@ fn a_receiver_that_is_gone_is_told() {
 fn what_an_earlier_engine_took_is_what_the_ring_has_had_and_was_not_received() {
     let Fixture { mut sorter, shards: _shards, ledger } = fixture(1, 4, never(), Box::new(DropSamples));
     let before = Ledger { metered: Count { packets: 1000, octets: 9000 }, ..Ledger::default() };
-    sorter.inherit(&before, Some(3));
+    sorter.inherit(0, &before, Some(3));
     take(&mut sorter, octets_of(&delta(1, [2, 1], [200, 60])), 0).expect("receivers live");
     take(&mut sorter, octets_of(&mark(1, 50, 5)), 0).expect("receivers live");
     let first = ledger.try_recv().expect("the ledger").ledger;

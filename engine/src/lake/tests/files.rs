@@ -84,6 +84,19 @@ fn files_end_after_their_time_and_rows_are_filed_by_the_hour_of_their_end() {
 }
 
 #[test]
+fn rows_that_come_long_after_their_time_share_files_all_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writer = writer(directory.path(), &LakeSettings { rotate_secs: 60, ..LakeSettings::default() });
+    for ten in 0..6 {
+        let rows = flows(10 * (ten + 1)).split_off(10 * ten as usize);
+        writer.flows(&batch(rows, (10 * ten + 600) * SECOND), &points()).unwrap();
+    }
+    let (totals, outcome) = writer.close();
+    outcome.unwrap();
+    assert_eq!((totals.rows, totals.files), (60, 1));
+}
+
+#[test]
 fn rows_of_a_file_are_sorted_by_address_then_start() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path(), &LakeSettings::default(), &[(0, 12)]);
