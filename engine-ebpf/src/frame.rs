@@ -2,10 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use crate::{
-    hash,
-    limit::{DIGEST_BLOCK, HEADER_OFFSET_MAX},
-};
+use crate::limit::{DIGEST_BLOCK, DIGEST_OCTETS_MAX, HEADER_OFFSET_MAX};
 
 /// One frame: the only door to packet octets. A missing octet is a value, never an index.
 pub trait Frame {
@@ -48,41 +45,87 @@ pub trait Frame {
     fn copy<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool;
 }
 
-/// Digest of octets that are read in blocks of four words: four sums that do not wait for each other.
-#[derive(Clone, Copy)]
-pub struct Lanes([u64; 4]);
+/// Octets by the word: what a digest is made of.
+pub trait Words {
+    /// The `N` little-endian words at `offset`; `None` when they are not all there.
+    fn words<const N: usize>(&self, offset: u32) -> Option<[u64; N]>;
+}
 
-/// Words of a block.
-pub const BLOCK_WORDS: usize = DIGEST_BLOCK as usize / 8;
+/// Words of one step of a digest.
+const BLOCK_WORDS: usize = DIGEST_BLOCK as usize / 8;
+/// Most steps.
+const BLOCKS_MAX: u32 = DIGEST_OCTETS_MAX / DIGEST_BLOCK;
+
+/// Keyed digest of `length` octets from `offset` on, of which all are there, and eight octets or more before them. What is left behind whole
+/// blocks is read from its end, so that all reads are of whole words: some octets count twice then. The length is no part of it.
+#[inline(always)]
+pub fn digest<W: Words>(octets: &W, offset: u32, length: u32, keys: &[u64; 5]) -> u64 {
+    let mut lanes = Lanes::new(keys);
+    let end = offset + length;
+    let blocks = length / DIGEST_BLOCK;
+    for block in 0..BLOCKS_MAX {
+        if block >= blocks {
+            break;
+        }
+        let Some([a, b, c, d, e, f, g, h]) = octets.words::<BLOCK_WORDS>(offset + block * DIGEST_BLOCK) else { break };
+        lanes.add([a, b, c, d]);
+        lanes.add([e, f, g, h]);
+    }
+    if length % DIGEST_BLOCK != 0 {
+        if length > 32 {
+            let from = if length > DIGEST_BLOCK { end - DIGEST_BLOCK } else { offset };
+            lanes.add(octets.words(from).unwrap_or_default());
+            lanes.add(octets.words(end - 32).unwrap_or_default());
+        } else if length >= 16 {
+            let ([a, b], [c, d]) = (octets.words(offset).unwrap_or_default(), octets.words(end - 16).unwrap_or_default());
+            lanes.add([a, b, c, d]);
+        } else {
+            let [last] = octets.words(end.wrapping_sub(8)).unwrap_or_default();
+            if length >= 8 {
+                let [first] = octets.words(offset).unwrap_or_default();
+                lanes.add([first, last, 0, 0]);
+            } else {
+                lanes.add([last >> (64 - 8 * length), 0, 0, 0]);
+            }
+        }
+    }
+    lanes.finish()
+}
+
+/// Four sums that do not wait for each other.
+#[derive(Clone, Copy)]
+struct Lanes {
+    sums: [u64; 4],
+    factor: u64,
+}
 
 impl Lanes {
-    /// Nothing digested yet.
     #[inline(always)]
-    pub const fn new(keys: &[u64; 5]) -> Self {
-        Self([keys[0], keys[1], keys[2], keys[3]])
+    const fn new(keys: &[u64; 5]) -> Self {
+        Self { sums: [keys[0], keys[1], keys[2], keys[3]], factor: keys[4] | 1 }
     }
 
-    /// One more block; words behind the last octet are zero.
     #[inline(always)]
-    pub const fn add(&mut self, block: &[u64; BLOCK_WORDS], keys: &[u64; 5]) {
-        let factor = keys[4] | 1;
-        let [a, b, c, d] = &mut self.0;
-        *a = (*a ^ block[0]).wrapping_mul(factor);
-        *b = (*b ^ block[1]).wrapping_mul(factor);
-        *c = (*c ^ block[2]).wrapping_mul(factor);
-        *d = (*d ^ block[3]).wrapping_mul(factor);
-        // Without this, changes of two words' top bits would cancel. By another number than `stir` shifts by first, which would undo it.
+    const fn add(&mut self, words: [u64; 4]) {
+        let [a, b, c, d] = &mut self.sums;
+        *a = (*a ^ words[0]).wrapping_mul(self.factor);
+        *b = (*b ^ words[1]).wrapping_mul(self.factor);
+        *c = (*c ^ words[2]).wrapping_mul(self.factor);
+        *d = (*d ^ words[3]).wrapping_mul(self.factor);
+        // Without this, changes of two words' top bits would cancel.
         *a ^= *a >> 29;
         *b ^= *b >> 29;
         *c ^= *c >> 29;
         *d ^= *d >> 29;
     }
 
-    /// The digest.
+    /// The sums with weights: of changes that are alike in two of them nothing cancels. Not stirred.
     #[inline(always)]
-    pub const fn finish(&self) -> u64 {
-        let [a, b, c, d] = self.0;
-        hash::stir(hash::stir(hash::stir(a) ^ b) ^ hash::stir(c ^ d.rotate_left(32)))
+    const fn finish(&self) -> u64 {
+        let [a, b, c, d] = self.sums;
+        let ab = a.wrapping_add(b.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let cd = c.wrapping_mul(0xc2b2_ae3d_27d4_eb4f).wrapping_add(d.wrapping_mul(0x1656_67b1_9e37_79f9));
+        ab.wrapping_add(cd)
     }
 }
 
@@ -98,6 +141,15 @@ impl<'a> Slice<'a> {
     pub fn new(octets: &'a [u8], wire_octets: u32) -> Self {
         debug_assert!(octets.len() <= wire_octets as usize, "captured more than was there");
         Self { octets, wire_octets }
+    }
+}
+
+impl Words for Slice<'_> {
+    #[inline(always)]
+    fn words<const N: usize>(&self, offset: u32) -> Option<[u64; N]> {
+        let octets = self.octets.get(offset as usize..)?;
+        let (words, _) = octets.as_chunks::<8>();
+        Some(words.first_chunk::<N>()?.map(u64::from_le_bytes))
     }
 }
 
@@ -123,22 +175,8 @@ impl Frame for Slice<'_> {
 
     #[inline]
     fn digest(&self, offset: u32, length: u32, keys: &[u64; 5]) -> u64 {
-        let from = self.octets.get(offset as usize..).unwrap_or_default();
-        let (blocks, rest) = from[..from.len().min(length as usize)].as_chunks::<{ DIGEST_BLOCK as usize }>();
-        let mut lanes = Lanes::new(keys);
-        let words = |block: &[u8; DIGEST_BLOCK as usize]| -> [u64; BLOCK_WORDS] {
-            // SAFETY: as many octets, every bit pattern is a value.
-            unsafe { core::mem::transmute(*block) }
-        };
-        for block in blocks {
-            lanes.add(&words(block), keys);
-        }
-        if !rest.is_empty() {
-            let mut block = [0; DIGEST_BLOCK as usize];
-            block[..rest.len()].copy_from_slice(rest);
-            lanes.add(&words(&block), keys);
-        }
-        lanes.finish()
+        let left = self.captured_octets().saturating_sub(offset);
+        digest(self, offset, length.min(left), keys)
     }
 
     fn copy<const N: usize>(&self, offset: u32, length: u32, into: &mut [MaybeUninit<u8>; N]) -> bool {

@@ -30,6 +30,10 @@ impl Sets for &mut Memory {
 struct Cells(Vec<u64>);
 
 impl Recent for Cells {
+    fn cells(&mut self, first: usize) -> [u64; COPY_WAYS] {
+        *self.0[first..].first_chunk().expect("a bucket of the table")
+    }
+
     fn exchange(&mut self, cell: usize, value: u64) -> u64 {
         std::mem::replace(&mut self.0[cell], value)
     }

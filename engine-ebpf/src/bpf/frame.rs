@@ -3,7 +3,7 @@
 use core::{arch::asm, mem::MaybeUninit};
 
 use auscult_ebpf::{
-    frame::{BLOCK_WORDS, Frame, Lanes},
+    frame::{Frame, Words, digest},
     limit::{DIGEST_BLOCK, DIGEST_OCTETS_MAX, HEADER_OFFSET_MAX},
     record::Core,
 };
@@ -14,7 +14,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 
-use crate::map;
+use crate::map::{self, SCRATCH_FROM};
 
 const _: () = assert!(HEADER_OFFSET_MAX == 1023, "the mask in `header` is its literal");
 
@@ -22,8 +22,6 @@ const _: () = assert!(HEADER_OFFSET_MAX == 1023, "the mask in `header` is its li
 const PAYLOAD_OFFSET_MAX: u32 = 4095;
 /// Octets from the start of a frame that any header can be in.
 const HEADERS_OCTETS: u32 = HEADER_OFFSET_MAX + 1 + 64;
-/// Most blocks of a digest.
-const BLOCKS_MAX: u32 = DIGEST_OCTETS_MAX / DIGEST_BLOCK;
 
 /// Direct access to the linear part.
 #[derive(Clone, Copy)]
@@ -55,7 +53,20 @@ impl Linear {
         Some(unsafe { (at as *const [u8; N]).read_unaligned() })
     }
 
-    /// Words of the payload, by the same means.
+    /// Writes the number to memory and reads it back: one unknown scalar instead of a constant per path. (Adding a number that is
+    /// always zero will not do: the verifier then tracks what was added to.)
+    #[inline(always)]
+    fn blur(&self, offset: u32) -> u32 {
+        // SAFETY: the cell is this CPU's own (`map::core`).
+        unsafe {
+            self.blur.write_volatile(offset);
+            self.blur.read_volatile()
+        }
+    }
+}
+
+impl Words for Linear {
+    /// By the same means as a header.
     #[inline(always)]
     fn words<const N: usize>(&self, offset: u32) -> Option<[u64; N]> {
         if offset > PAYLOAD_OFFSET_MAX {
@@ -74,49 +85,20 @@ impl Linear {
         // SAFETY: as in `header`.
         Some(unsafe { (at as *const [u64; N]).read_unaligned() })
     }
+}
 
-    /// Word `index` of the last, incomplete block, of whose octets `rest` are left at `offset`; what is behind them is zero.
-    #[inline(always)]
-    fn rest(&self, offset: u32, rest: u32, index: u32) -> u64 {
-        if rest >= (index + 1) * 8 {
-            self.words::<1>(offset + index * 8).map_or(0, |[word]| word)
-        } else if rest > index * 8 {
-            // The eight octets that end with the last one: nothing behind it may be read, and headers stand before it.
-            let left = rest - index * 8;
-            self.words::<1>(offset + rest - 8).map_or(0, |[word]| word >> (64 - left * 8))
-        } else {
-            0
-        }
-    }
+/// A payload that was put together.
+struct Together(*const u8);
 
+impl Words for Together {
     #[inline(always)]
-    fn digest(&self, offset: u32, length: u32, keys: &[u64; 5]) -> u64 {
-        let mut lanes = Lanes::new(keys);
-        let blocks = length / DIGEST_BLOCK;
-        for block in 0..BLOCKS_MAX {
-            if block >= blocks {
-                break;
-            }
-            let Some(words) = self.words::<BLOCK_WORDS>(offset + block * DIGEST_BLOCK) else { break };
-            lanes.add(&words, keys);
-        }
-        let rest = length % DIGEST_BLOCK;
-        if rest != 0 {
-            let at = offset + length - rest;
-            lanes.add(&[self.rest(at, rest, 0), self.rest(at, rest, 1), self.rest(at, rest, 2), self.rest(at, rest, 3)], keys);
-        }
-        lanes.finish()
-    }
-
-    /// Writes the number to memory and reads it back: one unknown scalar instead of a constant per path. (Adding a number that is
-    /// always zero will not do: the verifier then tracks what was added to.)
-    #[inline(always)]
-    fn blur(&self, offset: u32) -> u32 {
-        // SAFETY: the cell is this CPU's own (`map::core`).
-        unsafe {
-            self.blur.write_volatile(offset);
-            self.blur.read_volatile()
-        }
+    fn words<const N: usize>(&self, offset: u32) -> Option<[u64; N]> {
+        const { assert!(N * 8 <= DIGEST_BLOCK as usize) };
+        let mut bounded = u64::from(offset);
+        // SAFETY: arithmetic on a register only.
+        unsafe { asm!("{0} &= 2047", inout(reg) bounded) };
+        // SAFETY: the scratch has room for a block behind any such number.
+        Some(unsafe { self.0.add(bounded as usize).cast::<[u64; N]>().read_unaligned() })
     }
 }
 
@@ -313,35 +295,18 @@ impl<H: Hook> Frame for HookFrame<H> {
         let length = if length < left { length } else { left };
         let linear = (self.linear.end - self.linear.start) as u32;
         if !H::PARTS || length == 0 || offset + length <= linear {
-            return self.linear.digest(offset, length, keys);
+            return digest(&self.linear, offset, length, keys);
         }
         let Some(scratch) = map::scratch() else { return 0 };
-        // A bound that the verifier sees, too.
-        let last = core::hint::black_box(length.wrapping_sub(1) / DIGEST_BLOCK);
-        if last >= BLOCKS_MAX {
-            return 0;
-        }
-        // The last block may not be full. Volatile, because a `memset` is a call in BPF.
-        for word in &mut scratch[last as usize] {
-            // SAFETY: a borrowed word.
-            unsafe { core::ptr::from_mut(word).write_volatile(0) };
-        }
-        // SAFETY: octets are what words are made of, and the room is as large.
-        let room = unsafe { &mut *core::ptr::from_mut(scratch).cast() };
+        const FROM: usize = SCRATCH_FROM as usize;
+        const OCTETS: usize = DIGEST_OCTETS_MAX as usize;
+        // SAFETY: the scratch has that much room from there on, and octets that are not yet initialised are octets.
+        let room = unsafe { &mut *scratch.as_mut_ptr().add(FROM).cast::<[MaybeUninit<u8>; OCTETS]>() };
         // SAFETY: bounded by the room.
-        if !unsafe {
-            self.hook.load::<{ DIGEST_OCTETS_MAX as usize }>(offset, bounded::<{ DIGEST_OCTETS_MAX as usize }>(length), room)
-        } {
+        if !unsafe { self.hook.load(offset, bounded::<OCTETS>(length), room) } {
             return 0;
         }
-        let mut lanes = Lanes::new(keys);
-        for block in 0..BLOCKS_MAX {
-            if block > last {
-                break;
-            }
-            lanes.add(&scratch[block as usize], keys);
-        }
-        lanes.finish()
+        digest(&Together(scratch.as_ptr()), SCRATCH_FROM, length, keys)
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@ use core::arch::asm;
 
 use auscult_ebpf::{
     discard::Lost,
-    frame::{BLOCK_WORDS, Frame},
+    frame::Frame,
     limit::{
         BULK_SAMPLES_PART, COPY_BUCKETS, COPY_WAYS, CPUS_MAX, DIGEST_BLOCK, DIGEST_OCTETS_MAX, RING_RESERVE_PART, SETS_DEFAULT,
     },
@@ -43,7 +43,14 @@ static RECENT: Array<[u64; COPY_BUCKETS * COPY_WAYS]> = Array::with_max_entries(
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
-type Scratch = [[u64; BLOCK_WORDS]; (DIGEST_OCTETS_MAX / DIGEST_BLOCK) as usize];
+/// A payload from [`SCRATCH_FROM`] on: reads that end with it may begin before it.
+pub type Scratch = [u8; SCRATCH_OCTETS];
+/// See [`Scratch`].
+pub const SCRATCH_FROM: u32 = 64;
+/// Room for any read that begins at a number of eleven bits.
+pub const SCRATCH_OCTETS: usize = 2048 + DIGEST_BLOCK as usize;
+
+const _: () = assert!(SCRATCH_FROM + DIGEST_OCTETS_MAX <= 2048);
 
 /// Set at load time; read-only from then on.
 #[unsafe(no_mangle)]
@@ -79,12 +86,29 @@ pub struct RecentCells;
 
 impl Recent for RecentCells {
     #[inline(always)]
+    fn cells(&mut self, first: usize) -> [u64; COPY_WAYS] {
+        let Some(cells) = RECENT.get_ptr_mut(0) else { return [0; COPY_WAYS] };
+        let first = first & (COPY_BUCKETS - 1) * COPY_WAYS;
+        // SAFETY: the cells lie in the map's one element, which lives as long as the program; words are read whole, whoever writes.
+        unsafe {
+            let bucket = (*cells).as_mut_ptr().add(first);
+            let mut values = [0; COPY_WAYS];
+            let mut way = 0;
+            while way < COPY_WAYS {
+                values[way] = bucket.add(way).read_volatile();
+                way += 1;
+            }
+            values
+        }
+    }
+
+    #[inline(always)]
     fn exchange(&mut self, cell: usize, value: u64) -> u64 {
         let Some(cells) = RECENT.get_ptr_mut(0) else { return 0 };
         let cell = cell & (COPY_BUCKETS * COPY_WAYS - 1);
         let mut value = value;
-        // SAFETY: the cell lies in the map's one element, which lives as long as the program; all access to it is by this
-        // instruction. (The target says that it has no atomics, and `core` therefore has none to offer.)
+        // SAFETY: the cell lies in the map's one element, which lives as long as the program; it is written by this
+        // instruction alone. (The target says that it has no atomics, and `core` therefore has none to offer.)
         unsafe { asm!("{0} = xchg_64({1} + 0, {0})", inout(reg) value, in(reg) (*cells).as_mut_ptr().add(cell)) };
         value
     }

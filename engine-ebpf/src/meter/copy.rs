@@ -6,8 +6,8 @@
 //! offload leaves them unfilled. A table of recent digests is shared by all CPUs and interfaces. A retransmission has another
 //! identification, or comes after the window.
 //!
-//! A bucket is a short queue: a new digest is exchanged into its first place, what was there into the second, and so on to the first
-//! that is too old. Each step is one atomic exchange, so of two copies that come at once on two CPUs one finds the other.
+//! Of the places that a digest can be in, a new one takes that of the oldest, by one atomic exchange: of two copies that come at once on
+//! two CPUs, both take the same place, and the later one finds the other there.
 
 use super::hashed;
 use crate::{
@@ -21,6 +21,9 @@ use crate::{
 
 /// The shared table of recent packets. A cell is the digest's upper bits and a time.
 pub trait Recent {
+    /// What is in the [`COPY_WAYS`] cells from `first` on, which is a multiple of that.
+    fn cells(&mut self, first: usize) -> [u64; COPY_WAYS];
+
     /// Puts a value into a cell, and gives what was there. The cell is below [`COPY_BUCKETS`] × [`COPY_WAYS`].
     fn exchange(&mut self, cell: usize, value: u64) -> u64;
 }
@@ -30,6 +33,7 @@ const TIME_BITS: u32 = 20;
 const TIME: u64 = (1 << TIME_BITS) - 1;
 /// Upper bits of the tag that the number of the round of times goes into.
 const ROUND_BITS: u32 = 24;
+const WAY_BITS: u32 = COPY_WAYS.trailing_zeros();
 /// By how many units another CPU's clock reading may be ahead.
 const AHEAD: u64 = 4;
 const ACK_TO_WINDOW: u32 = 8;
@@ -58,35 +62,38 @@ pub fn left_out<F: Frame, R: Recent>(
     true
 }
 
-/// Whether the digest was there within the window. It is there from now on, with the time of the first of its copies.
+/// Whether the digest was there within the window. It is there from now on, with the time of the first of its copies. Without branches
+/// for each place: the verifier would follow them through all that comes after.
 #[inline(always)]
 fn is_copy<R: Recent>(digest: u64, at: u64, window: u32, recent: &mut R) -> bool {
     let now = at >> COPY_UNIT_SHIFT & TIME;
     // Times come again after 137 s, tags of the same octets then do not.
     let tag = (digest ^ at >> (COPY_UNIT_SHIFT + TIME_BITS) << (u64::BITS - ROUND_BITS)) & !TIME;
-    let bucket = (digest as usize & (COPY_BUCKETS - 1)) * COPY_WAYS;
-    let mut value = tag | now;
+    let first = (digest as usize & (COPY_BUCKETS - 1)) * COPY_WAYS;
+    let young = u64::from(window) + AHEAD;
+    // One bit: the tag is there, and young.
+    let found = |cell: u64, age: u64| {
+        let other = (cell ^ tag) >> TIME_BITS | young.wrapping_sub(age) >> 63;
+        other.wrapping_sub(1) >> 63
+    };
+    let age = |cell: u64| (now + AHEAD).wrapping_sub(cell) & TIME;
+    let cells = recent.cells(first);
+    let (mut is_there, mut oldest) = (0, 0u64);
     let mut way = 0;
     while way < COPY_WAYS {
-        let old = recent.exchange(bucket + way, value);
-        let age = (now + AHEAD).wrapping_sub(old) & TIME;
-        if age > u64::from(window) + AHEAD {
-            break;
-        }
-        if old & !TIME == tag {
-            // All go back to where they were: times in a bucket must stay in order.
-            let mut back = old;
-            while way > 0 {
-                back = recent.exchange(bucket + way, back);
-                way -= 1;
-            }
-            recent.exchange(bucket, back);
-            return true;
-        }
-        value = old;
+        let age = age(cells[way]);
+        is_there |= found(cells[way], age);
+        // The greater of two numbers, by arithmetic that the compiler may not see through.
+        let aged = age << WAY_BITS | way as u64;
+        let behind = core::hint::black_box(oldest.wrapping_sub(aged)).cast_signed();
+        oldest = oldest.wrapping_sub((behind & behind >> 63).cast_unsigned());
         way += 1;
     }
-    false
+    if is_there != 0 {
+        return true;
+    }
+    let before = recent.exchange(first + (oldest as usize & (COPY_WAYS - 1)), tag | now);
+    found(before, age(before)) != 0
 }
 
 /// Digest of what copies have in common.

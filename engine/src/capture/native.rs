@@ -82,6 +82,11 @@ impl MemoryRecent {
 
 impl Recent for MemoryRecent {
     #[inline(always)]
+    fn cells(&mut self, first: usize) -> [u64; COPY_WAYS] {
+        self.0.get(first..).and_then(<[u64]>::first_chunk).copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
     fn exchange(&mut self, cell: usize, value: u64) -> u64 {
         self.0.get_mut(cell).map_or(0, |cell| std::mem::replace(cell, value))
     }

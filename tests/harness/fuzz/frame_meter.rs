@@ -117,12 +117,22 @@ impl Sets for &mut Memory {
 #[derive(Default)]
 struct Table64(Vec<u64>);
 
-impl Recent for Table64 {
-    fn exchange(&mut self, cell: usize, value: u64) -> u64 {
+impl Table64 {
+    fn table(&mut self) -> &mut [u64] {
         if self.0.is_empty() {
             self.0 = vec![0; COPY_BUCKETS * COPY_WAYS];
         }
-        std::mem::replace(&mut self.0[cell], value)
+        &mut self.0
+    }
+}
+
+impl Recent for Table64 {
+    fn cells(&mut self, first: usize) -> [u64; COPY_WAYS] {
+        *self.table()[first..].first_chunk().expect("a bucket of the table")
+    }
+
+    fn exchange(&mut self, cell: usize, value: u64) -> u64 {
+        std::mem::replace(&mut self.table()[cell], value)
     }
 }
 
