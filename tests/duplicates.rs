@@ -258,13 +258,32 @@ fn bare(is_v6: bool, protocol: u8, segment: &[u8]) -> Vec<u8> {
 }
 
 /// How the payloads of two packets differ whose headers are the same.
-const DIFFERENCES: [&str; 8] =
-    ["first octet", "middle octet", "last octet", "any octet", "one bit", "octets swapped", "words swapped", "blocks swapped"];
+const DIFFERENCES: [&str; 10] = [
+    "first octet",
+    "middle octet",
+    "last octet",
+    "any octet",
+    "one bit",
+    "octets swapped",
+    "words swapped",
+    "blocks swapped",
+    "top bits of words",
+    "top bits of words from the end",
+];
 
 /// The payload, changed; never the same.
 fn changed(difference: &str, payload: &[u8], random: &mut Random) -> Vec<u8> {
     let mut other = payload.to_vec();
     let (length, other_value) = (payload.len(), 1 + random.below(255) as u8);
+    // What products modulo a power of two would not mix: numbers that change their sign.
+    if difference.starts_with("top bits") && length >= 16 {
+        let words = length / 8;
+        let begin = if difference.ends_with("end") { length % 8 } else { 0 };
+        let one = random.index(words);
+        let two = (one + 1 + random.index(words - 1)) % words;
+        [one, two].iter().for_each(|word| other[begin + word * 8 + 7] ^= 0x80);
+        return other;
+    }
     // Places that are no multiple of each other, aligned as 16-bit words of the checksum are.
     let mut swap = |octets: usize| {
         let words = length / octets;

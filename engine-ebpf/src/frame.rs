@@ -71,7 +71,7 @@ pub fn digest<W: Words>(octets: &W, offset: u32, length: u32, keys: &[u64; 5]) -
         lanes.add([a, b, c, d]);
         lanes.add([e, f, g, h]);
     }
-    if length % DIGEST_BLOCK != 0 {
+    if !length.is_multiple_of(DIGEST_BLOCK) {
         if length > 32 {
             let from = if length > DIGEST_BLOCK { end - DIGEST_BLOCK } else { offset };
             lanes.add(octets.words(from).unwrap_or_default());

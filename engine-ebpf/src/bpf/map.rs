@@ -16,7 +16,10 @@ use auscult_ebpf::{
 use aya_ebpf::{
     bindings::BPF_RB_AVAIL_DATA,
     btf_maps::{ArrayOfMaps, RingBuf},
-    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, generated::{bpf_jiffies64, bpf_ringbuf_query}},
+    helpers::{
+        bpf_get_smp_processor_id, bpf_ktime_get_ns,
+        generated::{bpf_jiffies64, bpf_ringbuf_query},
+    },
     macros::{btf_map, map},
     maps::{Array, PerCpuArray},
 };

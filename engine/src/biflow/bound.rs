@@ -1,8 +1,8 @@
 //! The most memory that tables hold, from their settings.
 
 use super::{
-    BiflowSettings, HELD_MAX, fragment::FragmentLinks, hold::Hold, place::Place, slab::Slab, tunnel::TunnelPaths, turn::LEAVING_BYTES,
-    wheel::Wheel,
+    BiflowSettings, HELD_MAX, fragment::FragmentLinks, hold::Hold, place::Place, slab::Slab, tunnel::TunnelPaths,
+    turn::LEAVING_BYTES, wheel::Wheel,
 };
 use crate::{
     flow::Flow,
@@ -28,7 +28,12 @@ impl MemoryBound {
         let leaving = flows * LEAVING_BYTES + grown(flows) * size_of::<u32>();
         let held = if settings.rings > 1 { Hold::bound(HELD_MAX + BATCH_DELTAS) } else { 0 };
         Self {
-            flows: (Slab::bound(flows) + Place::index_bound(flows) + Wheel::bound(flows) + FragmentLinks::BOUND + TunnelPaths::BOUND + leaving) as u64,
+            flows: (Slab::bound(flows)
+                + Place::index_bound(flows)
+                + Wheel::bound(flows)
+                + FragmentLinks::BOUND
+                + TunnelPaths::BOUND
+                + leaving) as u64,
             held: held as u64,
             // Those of the part that is given, and those that were finished before the flows that leave.
             rows: (2 * EPOCH_ROWS * Flow::BYTES_MAX) as u64,

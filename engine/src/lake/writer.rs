@@ -414,8 +414,7 @@ impl Writer {
             recovered.removed += 1;
             recovered.removed_bytes += octets;
         }
-        let of_coverage =
-            LakeSettings { row_group_rows: settings.row_group_rows.min(COVERAGE_GROUP_ROWS), ..settings.clone() };
+        let of_coverage = LakeSettings { row_group_rows: settings.row_group_rows.min(COVERAGE_GROUP_ROWS), ..settings.clone() };
         Ok(Self {
             recovered,
             flows: Sheet::new(flow_table::table(), &lake, site, &settings, source),

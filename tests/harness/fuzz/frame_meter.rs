@@ -306,9 +306,7 @@ impl Bench {
         if self.core.counters.copies_packets != copies {
             // One unit for the time of each, and some by which a clock may be ahead.
             let window = u64::from(self.settings.copy_units + 5) << COPY_UNIT_SHIFT;
-            // The table's times come round.
-            let age = |before: u64| (at - before) & ((1 << (20 + COPY_UNIT_SHIFT)) - 1);
-            let is_known = |(before, other): &(u64, Written)| age(*before) <= window && *other == written;
+            let is_known = |(before, other): &(u64, Written)| at - before <= window && *other == written;
             assert!(self.earlier.iter().rev().any(is_known), "a copy of nothing at {at}: {written:?}");
         }
         assert_eq!(left_out, self.core.counters.copies_packets != copies && !self.settings.has(FLAG_COPIES_METERED));

@@ -208,7 +208,8 @@ pub(super) fn metered_by(index: u32, own: Option<&TapPins>) -> Option<PathBuf> {
     let mut directories = vec![root];
     // Site, layout, books, attachment.
     for _ in 0..4 {
-        directories = directories.iter().flat_map(|directory| names(directory).into_iter().map(|name| directory.join(name))).collect();
+        directories =
+            directories.iter().flat_map(|directory| names(directory).into_iter().map(|name| directory.join(name))).collect();
     }
     let namespace = format!(":{}", namespace());
     directories.into_iter().find(|tap| {
