@@ -267,7 +267,7 @@ fn read_new(data: &Path, known: &mut BTreeSet<PathBuf>) -> Result<usize> {
 fn lifetime(random: &mut Random) -> Duration {
     Duration::from_millis(match random.below(20) {
         0..6 => random.below(600),
-        6..19 => 500 + random.below(1500),
+        6..16 => 500 + random.below(1500),
         _ => 2000 + random.below(4000),
     })
 }

@@ -248,7 +248,7 @@ def carried(octets, packet):
         return [Tunnel("6in" + over, packet)], IPV6, place, end
     if packet.protocol == GRE:
         return gre(octets, packet)
-    if packet.protocol != UDP or not packet.ports:
+    if packet.protocol != UDP or not packet.ports or packet.ports[0] < 1024:
         return None
     if packet.ports[1] in (4789, 8472):
         return vxlan(octets, packet)
@@ -267,12 +267,16 @@ def mpls(octets, place, end, tunnels):
     else:
         raise Cut(LABELS_TOO_MANY)
     nibble = tunnel_header(octets, place, 1, end)[0] >> 4
-    ethertype = whole(octets, place + 12, 2, end)
+
+    def is_frame(at):
+        ethertype = whole(octets, at + 12, 2, end)
+        return bool(ethertype) and int.from_bytes(ethertype) in (IPV4, IPV6, 0x0806, 0x8100, 0x88A8)
+
     if nibble in (4, 6):
         content = {4: IPV4, 6: IPV6}[nibble]
-    elif nibble == 0:
+    elif nibble == 0 and (is_frame(place + 4) or not is_frame(place)):
         content, place = BRIDGED, place + 4
-    elif ethertype and int.from_bytes(ethertype) in (IPV4, IPV6, 0x0806, 0x8100, 0x88A8):
+    elif is_frame(place):
         content = BRIDGED
     else:
         return None

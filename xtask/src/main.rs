@@ -8,6 +8,7 @@ mod demo;
 mod docs;
 mod fuzz;
 mod install;
+mod licences;
 mod process;
 mod test;
 mod tidy;

@@ -67,10 +67,12 @@ pub const fn by_protocol(protocol: u8) -> Carried {
     }
 }
 
-/// By UDP ports. 8472 is what Linux had for VXLAN before 4789 was assigned.
+/// By UDP ports. 8472 is what Linux had for VXLAN before 4789 was assigned. What comes from a well-known port is the answer to a client
+/// that has the other one by chance.
 #[inline(always)]
 pub const fn by_port(source: u16, target: u16) -> Carried {
     match (source, target) {
+        (..=1023, _) => Carried::Payload,
         (_, 4789) => Carried::Vxlan,
         (_, 8472) => Carried::VxlanLikely,
         (_, 6081) => Carried::Geneve,
@@ -147,10 +149,8 @@ pub fn open<F: Frame>(frame: &F, carried: Carried, packet: &mut Packet) -> Insid
 #[inline(always)]
 fn vxlan(header: &[u8; 8], strict: bool, at: u32, end: u32) -> Inside {
     const NETWORK_VALID: u8 = 8;
-    /// All but the mark of a group policy. A client may have the port by chance, and the rest is what servers answered it.
-    const RESERVED: u8 = 0x77;
     let exact = header[0] == NETWORK_VALID && be32::<0, _>(header) & 0x00ff_ffff == 0 && header[7] == 0;
-    if header[0] & (NETWORK_VALID | RESERVED) != NETWORK_VALID || header[7] != 0 || strict && !exact {
+    if header[0] & NETWORK_VALID == 0 || strict && !exact {
         return Inside::NOTHING;
     }
     Inside::of(Tunnel::Vxlan, ETHERTYPE_ETHERNET, at + 8, end).with_id(be32::<4, _>(header) >> 8)

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::workspace;
@@ -67,9 +67,19 @@ struct Missing {
     reason: String,
 }
 
-/// Keeps figures, once a table can be made of them.
+/// Least rounds of figures that are kept.
+const ROUNDS_MIN: u32 = 3;
+
+/// Keeps figures, once a table can be made of them, unless they say little.
 pub fn keep(figures: &str) -> Result<()> {
     render(figures)?;
+    let Figures { rounds, load_before, .. } = serde_json::from_str(figures)?;
+    let is_quiet = load_before.is_none_or(|load| load < QUIET_LOAD);
+    ensure!(
+        is_quiet && rounds >= ROUNDS_MIN,
+        "not kept: {rounds} rounds, load {:.1} before the first; measure {ROUNDS_MIN} rounds or more on a machine that does nothing else",
+        load_before.unwrap_or(0.0)
+    );
     let path = workspace::root().join(FIGURES);
     fs::write(&path, figures).with_context(|| format!("cannot write {FIGURES}"))
 }
