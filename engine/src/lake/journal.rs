@@ -13,7 +13,7 @@ use std::{
 
 use auscult_ebpf::record::ABI;
 
-use super::{LakeError, part::TEMPORARY};
+use super::{LakeError, one_line, part::TEMPORARY};
 use crate::{
     account::{Account, Pending, Standing, Told},
     coverage::CoverageRow,
@@ -217,12 +217,12 @@ impl Journal {
 
 /// The account of that text, if an engine of this version and site can go on with it.
 fn usable(octets: &[u8], site: &str) -> Result<Account, String> {
-    let account: Account = serde_json::from_slice(octets).map_err(|error| format!("cannot be read ({error})"))?;
+    let account: Account = serde_json::from_slice(octets).map_err(|error| format!("cannot be read ({})", one_line(error)))?;
     if account.abi != ABI {
         return Err(format!("is of another version ({} instead of {ABI})", account.abi));
     }
     if account.site != site {
-        return Err(format!("is of site {}", account.site));
+        return Err(format!("is of site {}", one_line(account.site)));
     }
     Ok(account)
 }

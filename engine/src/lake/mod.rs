@@ -24,7 +24,7 @@ pub mod schema;
 mod tests;
 pub mod writer;
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 pub use self::{
     read::{Query, TableName, sum_packets},
@@ -80,7 +80,7 @@ pub enum LakeError {
         source: std::io::Error,
     },
     /// A file's content is not what it should be.
-    #[error("cannot read {}: {source}; move the file out of the lake", .path.display())]
+    #[error("cannot read {}: {}; move the file out of the lake", .path.display(), one_line(.source))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -109,6 +109,11 @@ impl LakeError {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
+}
+
+/// Text that a file has a part in, in one line.
+fn one_line(text: impl fmt::Display) -> String {
+    text.to_string().chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
 /// A site names a directory of the Hive layout.

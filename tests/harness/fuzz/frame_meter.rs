@@ -151,7 +151,7 @@ struct Written {
 impl Written {
     fn of(packet: &Packet, octets: &[u8]) -> Self {
         // Of a frame without IP only what is never padding counts.
-        let most = if packet.form == FORM_ETHERNET { 28 } else { DIGEST_OCTETS_MAX };
+        let (most, octets_most) = if packet.form == FORM_ETHERNET { (28, 28) } else { (DIGEST_OCTETS_MAX, u32::MAX) };
         let payload = octets.get(packet.payload_offset as usize..).unwrap_or_default();
         let length = payload.len().min(packet.payload_octets.min(most) as usize);
         // TCP's options count as payload, and shorten what is looked at of a very long one.
@@ -161,7 +161,7 @@ impl Written {
         Self {
             key: packet.flow_key(),
             direction: packet.direction,
-            octets: packet.octets,
+            octets: packet.octets.min(octets_most),
             identification: packet.identification,
             sequence: packet.sequence,
             control_bits: packet.control_bits,
