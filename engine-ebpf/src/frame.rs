@@ -57,7 +57,7 @@ const BLOCK_WORDS: usize = DIGEST_BLOCK as usize / 8;
 const BLOCKS_MAX: u32 = DIGEST_OCTETS_MAX / DIGEST_BLOCK;
 
 /// Keyed digest of `length` octets from `offset` on, of which all are there, and eight octets or more before them. What is left behind whole
-/// blocks is read from its end, so that all reads are of whole words: some octets count twice then. The length is no part of it.
+/// blocks is read from its end, so that all reads are of whole words: some octets count twice then, and so the length counts, too.
 #[inline(always)]
 pub fn digest<W: Words>(octets: &W, offset: u32, length: u32, keys: &[u64; 5]) -> u64 {
     let mut lanes = Lanes::new(keys);
@@ -89,7 +89,7 @@ pub fn digest<W: Words>(octets: &W, offset: u32, length: u32, keys: &[u64; 5]) -
             }
         }
     }
-    lanes.finish()
+    lanes.finish().wrapping_add(u64::from(length))
 }
 
 /// Four sums that do not wait for each other.
