@@ -265,9 +265,11 @@ fn read_new(data: &Path, known: &mut BTreeSet<PathBuf>) -> Result<usize> {
 
 /// Some time: most are within the start of an engine, some let it make files, and a few let it do so for long.
 fn lifetime(random: &mut Random) -> Duration {
+    // Of few lives more must be long.
+    let long = count(16, 19);
     Duration::from_millis(match random.below(20) {
         0..6 => random.below(600),
-        6..16 => 500 + random.below(1500),
+        part if part < long => 500 + random.below(1500),
         _ => 2000 + random.below(4000),
     })
 }

@@ -30,6 +30,7 @@ mod hold;
 mod identity;
 mod merge;
 mod place;
+mod ring;
 mod sequence;
 mod side;
 mod sidedness;

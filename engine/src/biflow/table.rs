@@ -14,6 +14,7 @@ use super::{
     hold::Hold,
     identity::{KeyHash, flow_id, site_number},
     place::{Place, tag},
+    ring::{self, RingClock},
     slab::Slab,
     tick_of,
     tunnel::TunnelPaths,
@@ -34,13 +35,6 @@ const PREFETCH: usize = 4;
 const NONE: u32 = u32::MAX;
 /// Timers looked at to find a flow to evict.
 const EVICTION_TRIES: usize = 16;
-
-#[derive(Clone, Copy)]
-struct RingClock {
-    mark: Option<u64>,
-    utc_offset: i64,
-    open: bool,
-}
 
 /// The biflows of one shard. See the [module text](super).
 pub struct Table {
@@ -156,11 +150,7 @@ impl Table {
 
     /// Ends every ring: capture is gone, in order or not.
     pub fn close_all(&mut self) -> Option<Epoch> {
-        if !self.rings.iter().any(|ring| ring.open) {
-            return None;
-        }
-        self.rings.iter_mut().for_each(|ring| ring.open = false);
-        self.begin(u64::MAX, Then::EndEra { step: false })
+        if ring::close_all(&mut self.rings) { self.begin(u64::MAX, Then::EndEra { step: false }) } else { None }
     }
 
     /// The capture's clock stepped back: all flows end (`forced_end`), and the watermark begins anew.

@@ -5,6 +5,7 @@
 //! nothing. One engine writes a directory at a time ([`lock`]). Rows that cannot be written are returned as counts, never dropped
 //! in silence. Time is that of the rows; no clock is read here.
 
+mod bound;
 mod chunk;
 pub mod column;
 pub mod coverage_table;
@@ -27,9 +28,10 @@ pub mod writer;
 use std::{fmt, path::PathBuf};
 
 pub use self::{
+    bound::memory_bound,
     read::{Query, TableName, sum_packets},
     schema::dictionary,
-    writer::{Totals, Writer, memory_bound},
+    writer::{Totals, Writer},
 };
 
 /// Bounds and choices of the writer.

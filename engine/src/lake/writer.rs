@@ -14,9 +14,9 @@ use sha1::{Digest, Sha1};
 
 use super::{
     LakeError, LakeSettings, check_site,
-    column::{NAME_BYTES, NAME_TEXT_BYTES, Waiting},
+    column::Waiting,
     coverage_table,
-    encode::{self, Arrangement, Scratch},
+    encode::{Arrangement, Scratch},
     flow_table,
     journal::{self, Journal, Opening, Tally},
     lock::DirectoryLock,
@@ -36,7 +36,7 @@ const HOUR_NANOS: i64 = 3_600_000_000_000;
 const OPEN_HOURS_MAX: usize = 4;
 
 /// Most rows of a row group of coverage.
-const COVERAGE_GROUP_ROWS: usize = 1 << 14;
+pub(super) const COVERAGE_GROUP_ROWS: usize = 1 << 14;
 
 /// What a writer has written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,7 +130,7 @@ struct Sheet<R: 'static> {
 pub type SharedJournal = Arc<Mutex<Journal>>;
 
 /// Ids remembered, so that equal files of one run do not become one. Years of a live engine's files.
-const IDS_KEPT: usize = 1 << 16;
+pub(super) const IDS_KEPT: usize = 1 << 16;
 
 impl<R: Row> Sheet<R> {
     fn new(table: &'static Table<R>, lake: &Path, site: &str, settings: &LakeSettings, source: &str) -> Self {
@@ -353,17 +353,6 @@ impl<R: Row> Sheet<R> {
         let time = time.to_zoned(jiff::tz::TimeZone::UTC);
         self.directory.join(format!("date={}", time.strftime("%Y-%m-%d"))).join(format!("hour={:02}", time.hour()))
     }
-}
-
-/// The most memory of a lake's writer, bytes: rows that wait for their row group, the row group in the making, ids of files.
-pub fn memory_bound(settings: &LakeSettings) -> u64 {
-    const ID_BYTES: usize = size_of::<String>() + 48;
-    let values = flow_table::table().row_bytes();
-    let waiting = settings.row_group_rows * (values + flow_table::CHOSEN_NAMES * NAME_BYTES);
-    let encoded = encode::bound(settings, values + flow_table::CHOSEN_NAMES * NAME_TEXT_BYTES);
-    // Of sidedness there is a row per VLAN and minute. Encoding takes turns.
-    let coverage = COVERAGE_GROUP_ROWS * (coverage_table::table().row_bytes() + NAME_BYTES);
-    (waiting + encoded + 2 * coverage + 2 * IDS_KEPT * ID_BYTES) as u64
 }
 
 /// The lake's writer. It holds the data directory's lock.

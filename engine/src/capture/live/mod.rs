@@ -31,6 +31,7 @@ mod settings;
 pub mod sort;
 mod sweep;
 mod tap;
+mod tapped;
 
 use std::{
     io,
@@ -46,15 +47,6 @@ use auscult_ebpf::{
 };
 use crossbeam::channel::{Sender, bounded};
 
-use self::{
-    attach::Attached,
-    drain::RingShared,
-    pin::TapPins,
-    ring::RingMemory,
-    sort::Sorter,
-    sweep::{Objects, Sweeper, held},
-    tap::Tap,
-};
 pub use self::{
     attach::{Hook, HookChoice, Refused},
     close::{Closed, close, counters},
@@ -66,6 +58,15 @@ pub use self::{
     settings::LiveSettings,
     sweep::SweepReport,
     tap::TapSettings,
+};
+use self::{
+    drain::RingShared,
+    pin::TapPins,
+    ring::RingMemory,
+    sort::Sorter,
+    sweep::{Objects, Sweeper, held},
+    tap::Tap,
+    tapped::Tapped,
 };
 use crate::{
     batch::Ring,
@@ -182,66 +183,6 @@ pub struct Live {
     shared: Vec<Arc<RingShared>>,
     objects: Objects,
     warnings: Vec<String>,
-}
-
-/// One tap and what is attached to it.
-#[derive(Debug)]
-struct Tapped {
-    /// `None`: the interface is gone.
-    attached: Option<Attached>,
-    hook: Hook,
-    tap: Tap,
-    settings: TapSettings,
-    pins: Option<TapPins>,
-    /// Why an interface that is back is not metered.
-    refused: Option<String>,
-    /// Of interfaces of this name that are gone.
-    counted_before: NicCounters,
-    counted: NicCounters,
-}
-
-impl Tapped {
-    fn counters(&self) -> Option<NicCounters> {
-        self.tap.counters().map(|now| now.plus(&self.counted_before))
-    }
-
-    /// Notices that the interface is gone, or back; says so.
-    fn tend(&mut self, object: &Mutex<aya::Ebpf>) -> Option<String> {
-        let name = self.settings.name.clone();
-        if self.attached.is_some() {
-            self.counted = self.counters().unwrap_or(self.counted);
-            if self.tap.is_present() {
-                return None;
-            }
-            self.attached = None;
-            self.refused = None;
-            self.tap.forget();
-            return Some(format!("interface {name} is gone: nothing is metered there until one of that name is back"));
-        }
-        let tap = match Tap::open(&self.settings) {
-            Ok(tap) => tap,
-            Err(LiveError::NoInterface { .. }) => return None,
-            Err(error) => return self.refuse(&error),
-        };
-        match attach::attach(&mut held(object), &tap, self.settings.hook, self.pins.as_ref()) {
-            Ok(attached) => {
-                let said = format!("interface {name} is back, metered by {}", attached.hook);
-                (self.hook, self.attached, self.tap, self.counted_before) = (attached.hook, Some(attached), tap, self.counted);
-                Some(said)
-            }
-            Err(error) => self.refuse(&error),
-        }
-    }
-
-    /// Says why, once.
-    fn refuse(&mut self, error: &LiveError) -> Option<String> {
-        let why = Some(error.to_string());
-        if self.refused == why {
-            return None;
-        }
-        self.refused.clone_from(&why);
-        why
-    }
 }
 
 #[derive(Debug)]
