@@ -3,7 +3,7 @@
 //! The second way reads no licence texts. It checks what can be checked anywhere: licences that are declared, crates that are banned,
 //! registries that crates come from.
 
-use std::fs;
+use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -17,7 +17,6 @@ struct Rules {
     graph: Graph,
     licenses: Licenses,
     bans: Bans,
-    sources: Sources,
 }
 
 #[derive(Deserialize)]
@@ -52,23 +51,24 @@ struct Ban {
     reason: String,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Sources {
-    allow_registry: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
-
-#[derive(Deserialize)]
+/// A line of `cargo tree`: name, version and, unless it is the registry's, where it comes from; and the licence.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Package {
     name: String,
     version: String,
-    license: Option<String>,
     source: Option<String>,
+    license: String,
+}
+
+impl Package {
+    fn of(line: &str) -> Option<Self> {
+        // What stands in the tree already is marked.
+        let (package, license) = line.trim_end_matches(" (*)").split_once('|')?;
+        let mut words = package.split_whitespace();
+        let (name, version) = (words.next()?.to_owned(), words.next()?.to_owned());
+        let source = words.find(|word| *word != "(proc-macro)").map(|word| word.trim_matches(['(', ')']).to_owned());
+        Some(Self { name, version, source, license: license.to_owned() })
+    }
 }
 
 /// Checks every dependency of the work space.
@@ -79,20 +79,22 @@ pub fn check() -> Result<()> {
     }
     let text = fs::read_to_string(workspace::root().join(RULES)).with_context(|| format!("cannot read {RULES}"))?;
     let rules: Rules = toml::from_str(&text).with_context(|| format!("{RULES} is not what cargo-deny reads"))?;
-    let mut command = process::cargo(&["metadata", "--locked", "--format-version", "1", "--all-features"]);
+    // What is built, by target and features: a lock file has more.
+    let mut packages = BTreeSet::new();
     for target in &rules.graph.targets {
-        command.args(["--filter-platform", target]);
+        let mut command = process::cargo(&["tree", "--locked", "--workspace", "--all-features", "--prefix", "none"]);
+        command.args(["--format", "{p}|{l}", "--target", target]);
+        packages.extend(process::output(&mut command)?.lines().filter_map(Package::of));
     }
-    let output = process::output(&mut command)?;
-    let metadata: Metadata = serde_json::from_str(&output).context("cargo metadata does not print what it did")?;
-    let complaints: Vec<String> = metadata.packages.iter().filter_map(|package| complaint(package, &rules)).collect();
+    anyhow::ensure!(packages.len() > 1, "cargo tree names no packages");
+    let complaints: Vec<String> = packages.iter().filter_map(|package| complaint(package, &rules)).collect();
     for line in &complaints {
         eprintln!("{line}");
     }
-    anyhow::ensure!(complaints.is_empty(), "{} of {} packages break {RULES}", complaints.len(), metadata.packages.len());
+    anyhow::ensure!(complaints.is_empty(), "{} of {} packages break {RULES}", complaints.len(), packages.len());
     println!(
         "{} packages declare licences that {RULES} allows; cargo-deny, which reads their texts, is not installed",
-        metadata.packages.len()
+        packages.len()
     );
     Ok(())
 }
@@ -103,14 +105,13 @@ fn complaint(package: &Package, rules: &Rules) -> Option<String> {
     if let Some(ban) = rules.bans.deny.iter().find(|ban| ban.package == *name) {
         return Some(format!("{name} {version} is banned: {}", ban.reason));
     }
-    if let Some(source) = &package.source
-        && !rules.sources.allow_registry.iter().any(|registry| source.strip_prefix("registry+") == Some(registry))
-    {
+    // Our own are in folders.
+    if let Some(source) = package.source.as_ref().filter(|source| !source.starts_with('/')) {
         return Some(format!("{name} {version} comes from {source}"));
     }
     let exceptions = rules.licenses.exceptions.iter().filter(|exception| exception.package == *name);
     let allowed: Vec<&String> = rules.licenses.allow.iter().chain(exceptions.flat_map(|exception| &exception.allow)).collect();
-    let declared = package.license.as_deref().unwrap_or("nothing");
+    let declared = if package.license.is_empty() { "nothing" } else { &package.license };
     let permits = permits(declared, &|licence| allowed.iter().any(|known| known.as_str() == licence));
     (!permits).then(|| format!("{name} {version} declares {declared}"))
 }
@@ -190,21 +191,17 @@ mod tests {
             graph = { targets = [] }
             licenses = { allow = ["MIT"], exceptions = [{ allow = ["NCSA"], crate = "fuzzer" }] }
             bans = { deny = [{ crate = "openssl-sys", reason = "no C" }] }
-            sources = { allow-registry = ["https://crates"] }
             "#,
         )
         .unwrap();
-        let package = |name: &str, license: &str, source: Option<&str>| Package {
-            name: name.to_owned(),
-            version: "1.0.0".to_owned(),
-            license: Some(license.to_owned()),
-            source: source.map(str::to_owned),
-        };
-        let complaint = |package: Package| complaint(&package, &rules);
-        assert_eq!(complaint(package("a", "MIT", Some("registry+https://crates"))), None);
-        assert_eq!(complaint(package("fuzzer", "NCSA", None)), None);
-        assert_eq!(complaint(package("a", "NCSA", None)).unwrap(), "a 1.0.0 declares NCSA");
-        assert_eq!(complaint(package("openssl-sys", "MIT", None)).unwrap(), "openssl-sys 1.0.0 is banned: no C");
-        assert_eq!(complaint(package("a", "MIT", Some("git+https://x"))).unwrap(), "a 1.0.0 comes from git+https://x");
+        let complaint = |line: &str| complaint(&Package::of(line).unwrap(), &rules);
+        assert_eq!(complaint("a v1.0.0|MIT"), None);
+        assert_eq!(complaint("a v1.0.0 (proc-macro)|MIT"), None);
+        assert_eq!(complaint("own v0.1.0 (/src/own)|MIT"), None);
+        assert_eq!(complaint("fuzzer v1.0.0|NCSA"), None);
+        assert_eq!(complaint("a v1.0.0|NCSA").unwrap(), "a v1.0.0 declares NCSA");
+        assert_eq!(complaint("a v1.0.0|").unwrap(), "a v1.0.0 declares nothing");
+        assert_eq!(complaint("openssl-sys v1.0.0|MIT").unwrap(), "openssl-sys v1.0.0 is banned: no C");
+        assert_eq!(complaint("a v1.0.0 (https://x?rev=1#2)|MIT").unwrap(), "a v1.0.0 comes from https://x?rev=1#2");
     }
 }
