@@ -279,7 +279,7 @@ impl Kind {
         }
         let mut link = link(level, number, Vec::new());
         if self == Self::PseudowireBare {
-            // Behind a label stack, a MAC that starts like an IP version or a control word would be taken for one.
+            // Behind a label stack, a MAC that starts like an IP version would be taken for one, and by `tshark` one that starts like a control word.
             link.source[0] = 0x92;
             link.target[0] = 0x92;
         }

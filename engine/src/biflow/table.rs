@@ -145,17 +145,21 @@ impl Table {
         if self.rings.iter().any(|ring| ring.open) {
             return self.advance();
         }
-        self.begin(u64::MAX, Then::EndEra { step: false })
+        self.end_era(false)
     }
 
     /// Ends every ring: capture is gone, in order or not.
     pub fn close_all(&mut self) -> Option<Epoch> {
-        if ring::close_all(&mut self.rings) { self.begin(u64::MAX, Then::EndEra { step: false }) } else { None }
+        if ring::close_all(&mut self.rings) { self.end_era(false) } else { None }
     }
 
     /// The capture's clock stepped back: all flows end (`forced_end`), and the watermark begins anew.
     pub fn clock_step(&mut self) -> Option<Epoch> {
-        self.begin(u64::MAX, Then::EndEra { step: true })
+        self.end_era(true)
+    }
+
+    fn end_era(&mut self, step: bool) -> Option<Epoch> {
+        self.begin(u64::MAX, Then::EndEra { step })
     }
 
     /// The next rows that the last message finished. To be asked until there are none, and before the next message.

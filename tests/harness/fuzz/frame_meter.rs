@@ -136,6 +136,8 @@ impl Recent for Table64 {
     }
 }
 
+const ETHERTYPE_ARP: u16 = 0x0806;
+
 /// What copies of a packet have in common.
 #[derive(Debug, PartialEq, Eq)]
 struct Written {
@@ -151,7 +153,8 @@ struct Written {
 impl Written {
     fn of(packet: &Packet, octets: &[u8]) -> Self {
         // Of a frame without IP only what is never padding counts.
-        let (most, octets_most) = if packet.form == FORM_ETHERNET { (28, 28) } else { (DIGEST_OCTETS_MAX, u32::MAX) };
+        let most = if packet.form == FORM_ETHERNET { 28 } else { DIGEST_OCTETS_MAX };
+        let is_arp = packet.form == FORM_ETHERNET && packet.flow_key().scope == ETHERTYPE_ARP;
         let payload = octets.get(packet.payload_offset as usize..).unwrap_or_default();
         let length = payload.len().min(packet.payload_octets.min(most) as usize);
         // TCP's options count as payload, and shorten what is looked at of a very long one.
@@ -161,7 +164,7 @@ impl Written {
         Self {
             key: packet.flow_key(),
             direction: packet.direction,
-            octets: packet.octets.min(octets_most),
+            octets: if is_arp { packet.octets.min(28) } else { packet.octets },
             identification: packet.identification,
             sequence: packet.sequence,
             control_bits: packet.control_bits,
