@@ -14,6 +14,8 @@ use auscult_ebpf::{
     record::Tunnel,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::sidedness::Sidedness;
 
 /// Nanoseconds since 1970-01-01T00:00:00Z.
@@ -58,7 +60,7 @@ impl<T> IndexMut<Direction> for Both<T> {
 }
 
 /// A MAC address (IEEE 802 EUI-48).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Mac(pub [u8; 6]);
 
 impl std::fmt::Display for Mac {
