@@ -3,14 +3,33 @@
 //! Each protocol is recognised by what it says as well as by its port, and says only what [`crate::observation::Field`] lists. The parsers
 //! take hostile octets: they read through [`reader::Reader`], allocate nothing but what passed a grammar, and cannot fail.
 
+mod arp;
+mod cdp;
+mod dhcp;
+mod dhcp6;
+mod dhcp_vendor;
+mod dns;
+mod dns_name;
+mod lldp;
+mod llmnr;
+mod mdns;
+mod nd;
+mod netbios;
+mod ntp;
 pub mod reader;
 mod repeat;
 mod say;
+mod ssdp;
+mod stp;
 mod stream;
+mod syslog;
+#[cfg(test)]
+mod trial;
+mod wsd;
 
 use std::hash::RandomState;
 
-use auscult_ebpf::record::{FORM_ETHERNET, SampleHead};
+use auscult_ebpf::record::{FORM_ETHERNET, ICMP_REPLY, SampleHead};
 
 pub use self::{
     say::{Say, Who},
@@ -22,13 +41,14 @@ use crate::observation::{Observation, Protocol};
 /// A datagram, an ICMPv6 message or the payload of a frame that is not IP.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
-    /// Behind the UDP header, behind the ICMPv6 header's four octets of type, code and checksum, or behind the ethertype (of 802.3 frames: from LLC on).
+    /// Behind the UDP header, behind the ICMPv6 header's four octets of type, code and checksum, or behind the ethertype (of 802.3
+    /// frames: behind LLC or SNAP).
     pub payload: &'a [u8],
     /// All of the payload is there.
     pub whole: bool,
-    /// Source port, or ICMPv6 type.
+    /// Source port, ICMPv6 type, or the service access points of LLC.
     pub source_port: u16,
-    /// Target port, or ICMPv6 code.
+    /// Target port, ICMPv6 code (of paired types the other one), or the protocol identifier of SNAP.
     pub target_port: u16,
     /// Ethertype of frames that are not IP; zero for 802.3 frames.
     pub ethertype: u16,
@@ -47,9 +67,23 @@ type ReadPacket = fn(&Packet<'_>, &mut Say<'_>) -> bool;
 type OpenStream = fn(&Lead<'_>) -> Opening;
 
 /// Protocols over UDP, in the order in which they are asked: those that a content test tells for certain come first.
-const DATAGRAMS: &[(Protocol, ReadPacket)] = &[];
+const DATAGRAMS: &[(Protocol, ReadPacket)] = &[
+    (Protocol::Dhcp, dhcp::read),
+    (Protocol::Ssdp, ssdp::read),
+    (Protocol::Wsd, wsd::read),
+    (Protocol::Netbios, netbios::read),
+    (Protocol::Mdns, mdns::read),
+    (Protocol::Llmnr, llmnr::read),
+    (Protocol::Ntp, ntp::read),
+    (Protocol::Syslog, syslog::read),
+    (Protocol::Dhcp6, dhcp6::read),
+    (Protocol::Dns, dns::read),
+];
+/// Protocols over ICMPv6.
+const MESSAGES: &[(Protocol, ReadPacket)] = &[(Protocol::Nd, nd::read)];
 /// Protocols in frames that are not IP.
-const FRAMES: &[(Protocol, ReadPacket)] = &[];
+const FRAMES: &[(Protocol, ReadPacket)] =
+    &[(Protocol::Arp, arp::read), (Protocol::Lldp, lldp::read), (Protocol::Cdp, cdp::read), (Protocol::Stp, stp::read)];
 /// Protocols over TCP, in the order in which they are asked.
 const STREAMS: &[(Protocol, OpenStream)] = &[];
 
@@ -105,17 +139,25 @@ impl Dissector {
         if head.key.protocol == TCP {
             return self.streams.take(head, payload, &mut say);
         }
-        let sender = say.sender();
-        // The key of ICMPv6 has type and code in place of ports, whichever end sent it.
-        let ports = if head.key.protocol == ICMPV6 { [0, 1] } else { [sender, 1 - sender] };
+        let (is_frame, is_message) = (head.key.form == FORM_ETHERNET, head.key.protocol == ICMPV6);
+        let [source_port, target_port] = match head.key.port {
+            // The key of a pair of ICMPv6 types has the request's first, whichever this is.
+            [request, reply] if is_message && head.control_bits & ICMP_REPLY != 0 => [reply, request],
+            ports if is_frame || is_message || say.sender() == 0 => ports,
+            [low, high] => [high, low],
+        };
         let packet = Packet {
             payload,
             whole: usize::from(head.payload_octets) == payload.len(),
-            source_port: head.key.port[ports[0]],
-            target_port: head.key.port[ports[1]],
-            ethertype: if head.key.form == FORM_ETHERNET { head.key.scope } else { 0 },
+            source_port,
+            target_port,
+            ethertype: if is_frame { head.key.scope } else { 0 },
         };
-        let readers = if head.key.form == FORM_ETHERNET { FRAMES } else { DATAGRAMS };
+        let readers = match head.key.protocol {
+            _ if is_frame => FRAMES,
+            ICMPV6 => MESSAGES,
+            _ => DATAGRAMS,
+        };
         readers.iter().find(|(_, read)| read(&packet, &mut say)).map(|(protocol, _)| *protocol)
     }
 }
