@@ -3,6 +3,11 @@
 //! Each protocol is recognised by what it says as well as by its port, and says only what [`crate::observation::Field`] lists. The parsers
 //! take hostile octets: they read through [`reader::Reader`], allocate nothing but what passed a grammar, and cannot fail.
 
+mod astm;
+mod dicom;
+mod hl7;
+mod intellivue;
+mod poct1a;
 pub mod reader;
 mod repeat;
 mod say;
@@ -47,11 +52,16 @@ type ReadPacket = fn(&Packet<'_>, &mut Say<'_>) -> bool;
 type OpenStream = fn(&Lead<'_>) -> Opening;
 
 /// Protocols over UDP, in the order in which they are asked: those that a content test tells for certain come first.
-const DATAGRAMS: &[(Protocol, ReadPacket)] = &[];
+const DATAGRAMS: &[(Protocol, ReadPacket)] = &[(Protocol::Intellivue, intellivue::read)];
 /// Protocols in frames that are not IP.
 const FRAMES: &[(Protocol, ReadPacket)] = &[];
 /// Protocols over TCP, in the order in which they are asked.
-const STREAMS: &[(Protocol, OpenStream)] = &[];
+const STREAMS: &[(Protocol, OpenStream)] = &[
+    (Protocol::Dicom, dicom::open),
+    (Protocol::Hl7, hl7::open),
+    (Protocol::Astm, astm::open),
+    (Protocol::Poct, poct1a::open),
+];
 
 /// All dissectors and what they remember.
 pub struct Dissector {
