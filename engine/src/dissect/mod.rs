@@ -3,10 +3,25 @@
 //! Each protocol is recognised by what it says as well as by its port, and says only what [`crate::observation::Field`] lists. The parsers
 //! take hostile octets: they read through [`reader::Reader`], allocate nothing but what passed a grammar, and cannot fail.
 
+mod asn1;
+mod ftp;
+mod greeting;
+mod http;
+mod kerberos;
+mod ldap;
+mod rdp;
 pub mod reader;
 mod repeat;
 mod say;
+mod smb;
+mod smtp;
+mod sql;
+mod ssh;
 mod stream;
+#[cfg(test)]
+mod talk;
+mod telnet;
+mod tls;
 
 use std::hash::RandomState;
 
@@ -47,11 +62,23 @@ type ReadPacket = fn(&Packet<'_>, &mut Say<'_>) -> bool;
 type OpenStream = fn(&Lead<'_>) -> Opening;
 
 /// Protocols over UDP, in the order in which they are asked: those that a content test tells for certain come first.
-const DATAGRAMS: &[(Protocol, ReadPacket)] = &[];
+const DATAGRAMS: &[(Protocol, ReadPacket)] = &[(Protocol::Kerberos, kerberos::read)];
 /// Protocols in frames that are not IP.
 const FRAMES: &[(Protocol, ReadPacket)] = &[];
 /// Protocols over TCP, in the order in which they are asked.
-const STREAMS: &[(Protocol, OpenStream)] = &[];
+const STREAMS: &[(Protocol, OpenStream)] = &[
+    (Protocol::Tls, tls::open),
+    (Protocol::Http, http::open),
+    (Protocol::Ssh, ssh::open),
+    (Protocol::Smb, smb::open),
+    (Protocol::Rdp, rdp::open),
+    (Protocol::Ldap, ldap::open),
+    (Protocol::Kerberos, kerberos::open),
+    (Protocol::Sql, sql::open),
+    (Protocol::Ftp, ftp::open),
+    (Protocol::Smtp, smtp::open),
+    (Protocol::Telnet, telnet::open),
+];
 
 /// All dissectors and what they remember.
 pub struct Dissector {
