@@ -3,9 +3,27 @@
 //! Each protocol is recognised by what it says as well as by its port, and says only what [`crate::observation::Field`] lists. The parsers
 //! take hostile octets: they read through [`reader::Reader`], allocate nothing but what passed a grammar, and cannot fail.
 
+mod bacnet;
+mod ber;
+mod coap;
+mod dnp3;
+mod enip;
+mod heads;
+pub mod ipp;
+mod modbus;
+mod mqtt;
+mod opcua;
+mod pjl;
+#[cfg(test)]
+mod probe;
 pub mod reader;
 mod repeat;
+mod rtsp;
+mod s7;
 mod say;
+mod sip;
+mod skinny;
+mod snmp;
 mod stream;
 
 use std::hash::RandomState;
@@ -47,11 +65,30 @@ type ReadPacket = fn(&Packet<'_>, &mut Say<'_>) -> bool;
 type OpenStream = fn(&Lead<'_>) -> Opening;
 
 /// Protocols over UDP, in the order in which they are asked: those that a content test tells for certain come first.
-const DATAGRAMS: &[(Protocol, ReadPacket)] = &[];
+const DATAGRAMS: &[(Protocol, ReadPacket)] = &[
+    (Protocol::Snmp, snmp::read),
+    (Protocol::Sip, sip::read),
+    (Protocol::Bacnet, bacnet::read),
+    (Protocol::Dnp3, dnp3::read),
+    (Protocol::Enip, enip::read),
+    (Protocol::Coap, coap::read),
+];
 /// Protocols in frames that are not IP.
 const FRAMES: &[(Protocol, ReadPacket)] = &[];
 /// Protocols over TCP, in the order in which they are asked.
-const STREAMS: &[(Protocol, OpenStream)] = &[];
+const STREAMS: &[(Protocol, OpenStream)] = &[
+    (Protocol::Sip, sip::open),
+    (Protocol::Rtsp, rtsp::open),
+    (Protocol::Pjl, pjl::open),
+    (Protocol::Zpl, pjl::open_label),
+    (Protocol::Mqtt, mqtt::open),
+    (Protocol::OpcUa, opcua::open),
+    (Protocol::Dnp3, dnp3::open),
+    (Protocol::S7, s7::open),
+    (Protocol::Enip, enip::open),
+    (Protocol::Modbus, modbus::open),
+    (Protocol::Skinny, skinny::open),
+];
 
 /// All dissectors and what they remember.
 pub struct Dissector {
