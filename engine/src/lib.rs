@@ -10,6 +10,7 @@ pub mod coverage;
 pub mod device;
 pub mod dissect;
 pub mod flow;
+pub mod identify;
 pub mod lab;
 pub mod lake;
 pub mod ledger;

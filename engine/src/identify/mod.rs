@@ -1,0 +1,5 @@
+//! Identify: observations → claims → what a device is.
+
+pub mod maker;
+pub mod oui;
+pub mod rules;
