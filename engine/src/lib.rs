@@ -11,7 +11,10 @@ pub mod device;
 pub mod dissect;
 pub mod flow;
 pub mod identify;
+<<<<<<< HEAD
 pub mod inventory;
+=======
+>>>>>>> part-f
 pub mod lab;
 pub mod lake;
 pub mod ledger;
