@@ -11,10 +11,7 @@ pub mod device;
 pub mod dissect;
 pub mod flow;
 pub mod identify;
-<<<<<<< HEAD
 pub mod inventory;
-=======
->>>>>>> part-f
 pub mod lab;
 pub mod lake;
 pub mod ledger;

@@ -4,6 +4,7 @@
 //! [`crate::telemetry::metric::EDGES`]; a full one holds up its sender, and a live meter counts what its ring then has no room for.
 
 mod books;
+pub mod devices;
 mod dissect;
 mod keeper;
 mod listing;

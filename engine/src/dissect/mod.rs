@@ -4,25 +4,63 @@
 //! take hostile octets: they read through [`reader::Reader`], allocate nothing but what passed a grammar, and cannot fail.
 
 mod arp;
+mod asn1;
+mod astm;
+mod bacnet;
+mod ber;
 mod cdp;
+mod coap;
 mod dhcp;
 mod dhcp6;
 mod dhcp_vendor;
+mod dicom;
+mod dnp3;
 mod dns;
 mod dns_name;
+mod enip;
+mod ftp;
+mod greeting;
+mod heads;
+mod hl7;
+mod http;
+mod intellivue;
+pub mod ipp;
+mod kerberos;
+mod ldap;
 mod lldp;
 mod llmnr;
 mod mdns;
+mod modbus;
+mod mqtt;
 mod nd;
 mod netbios;
 mod ntp;
+mod opcua;
+mod pjl;
+mod poct1a;
+mod rdp;
 pub mod reader;
 mod repeat;
+mod rtsp;
+mod s7;
 mod say;
+mod sip;
+mod skinny;
+mod smb;
+mod smtp;
+mod snmp;
+mod sql;
 mod ssdp;
+mod ssh;
 mod stp;
 mod stream;
 mod syslog;
+#[cfg(test)]
+mod talk;
+mod telnet;
+mod tls;
+#[cfg(test)]
+mod probe;
 #[cfg(test)]
 mod trial;
 mod wsd;
@@ -74,18 +112,59 @@ const DATAGRAMS: &[(Protocol, ReadPacket)] = &[
     (Protocol::Netbios, netbios::read),
     (Protocol::Mdns, mdns::read),
     (Protocol::Llmnr, llmnr::read),
+    (Protocol::Bacnet, bacnet::read),
+    (Protocol::Snmp, snmp::read),
+    (Protocol::Sip, sip::read),
+    (Protocol::Intellivue, intellivue::read),
+    (Protocol::Enip, enip::read),
+    (Protocol::Coap, coap::read),
+    (Protocol::Kerberos, kerberos::read),
+    (Protocol::Dnp3, dnp3::read),
     (Protocol::Ntp, ntp::read),
     (Protocol::Syslog, syslog::read),
     (Protocol::Dhcp6, dhcp6::read),
     (Protocol::Dns, dns::read),
 ];
 /// Protocols over ICMPv6.
-const MESSAGES: &[(Protocol, ReadPacket)] = &[(Protocol::Nd, nd::read)];
+const MESSAGES: &[(Protocol, ReadPacket)] = &[
+    (Protocol::Nd, nd::read),
+];
 /// Protocols in frames that are not IP.
-const FRAMES: &[(Protocol, ReadPacket)] =
-    &[(Protocol::Arp, arp::read), (Protocol::Lldp, lldp::read), (Protocol::Cdp, cdp::read), (Protocol::Stp, stp::read)];
+const FRAMES: &[(Protocol, ReadPacket)] = &[
+    (Protocol::Arp, arp::read),
+    (Protocol::Lldp, lldp::read),
+    (Protocol::Cdp, cdp::read),
+    (Protocol::Stp, stp::read),
+];
 /// Protocols over TCP, in the order in which they are asked.
-const STREAMS: &[(Protocol, OpenStream)] = &[];
+const STREAMS: &[(Protocol, OpenStream)] = &[
+    (Protocol::Dicom, dicom::open),
+    (Protocol::Hl7, hl7::open),
+    (Protocol::Tls, tls::open),
+    (Protocol::Http, http::open),
+    (Protocol::Ssh, ssh::open),
+    (Protocol::Smb, smb::open),
+    (Protocol::Rdp, rdp::open),
+    (Protocol::Ldap, ldap::open),
+    (Protocol::Kerberos, kerberos::open),
+    (Protocol::Sql, sql::open),
+    (Protocol::Sip, sip::open),
+    (Protocol::Rtsp, rtsp::open),
+    (Protocol::Pjl, pjl::open),
+    (Protocol::Zpl, pjl::open_label),
+    (Protocol::Mqtt, mqtt::open),
+    (Protocol::OpcUa, opcua::open),
+    (Protocol::Dnp3, dnp3::open),
+    (Protocol::S7, s7::open),
+    (Protocol::Enip, enip::open),
+    (Protocol::Skinny, skinny::open),
+    (Protocol::Telnet, telnet::open),
+    (Protocol::Ftp, ftp::open),
+    (Protocol::Smtp, smtp::open),
+    (Protocol::Modbus, modbus::open),
+    (Protocol::Astm, astm::open),
+    (Protocol::Poct, poct1a::open),
+];
 
 /// All dissectors and what they remember.
 pub struct Dissector {

@@ -6,6 +6,7 @@
 mod bind;
 mod entry;
 mod fuse;
+mod maker;
 pub mod oui;
 mod pending;
 pub mod rules;
