@@ -17,8 +17,8 @@ const CLASS_IN: u16 = 1;
 /// Top bit of a class: unicast answers are welcome, or the record replaces others (RFC 6762 §5.4, §10.2).
 const CLASS_FLAG: u16 = 0x8000;
 const FLAG_ANSWER: u16 = 0x8000;
-/// Octets of a name with its lengths (RFC 1035 §2.3.4).
-const NAME_MAX: usize = 255;
+/// Octets of a name as text: 255 on the wire have a length before the first label and the root's (RFC 1035 §2.3.4).
+const NAME_MAX: usize = 253;
 const POINTERS_MAX: usize = 16;
 const QUESTIONS_MAX: usize = 64;
 const RECORDS_MAX: usize = 256;
