@@ -49,7 +49,8 @@ fn structured(reader: &mut Reader<'_>, say: &mut Say<'_>) -> Option<()> {
     Some(())
 }
 
-/// RFC 3164: TIMESTAMP HOSTNAME TAG. A name counts only when what must follow it does, or a word of the message could pass for it.
+/// RFC 3164: TIMESTAMP HOSTNAME TAG. A name counts only when what must follow it
+/// does, or a word of the message could pass for it.
 fn traditional(reader: &mut Reader<'_>, say: &mut Say<'_>) -> Option<()> {
     if !skip_date(reader) {
         is_time(reader.until(b' ')?).then_some(())?;
