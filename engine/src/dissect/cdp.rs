@@ -1,5 +1,5 @@
-//! Cisco Discovery Protocol: what a neighbour says of itself. Of the frame the sampler leaves out LLC and SNAP, whose service access
-//! points and protocol identifier are the ports of the key.
+//! Cisco Discovery Protocol: what a neighbour says of itself. The sampler leaves out LLC and SNAP, whose service access points
+//! and protocol identifier are the ports of the key.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

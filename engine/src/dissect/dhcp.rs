@@ -5,7 +5,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Packet, Say, Who, dhcp_vendor, reader::Reader, reader::hex};
+use super::{
+    Packet, Say, Who, dhcp_vendor,
+    reader::{Reader, hex},
+};
 use crate::{
     flow::Mac,
     observation::{Field, Grammar, Protocol},
@@ -199,7 +202,7 @@ fn answered(header: &Header<'_>, mac: Mac, kind: Option<u8>, options: &Options<'
 }
 
 /// Decimal numbers joined by commas, as many as the longest token holds.
-fn numbers(codes: impl Iterator<Item = u8>) -> String {
+pub fn numbers(codes: impl Iterator<Item = impl ToString>) -> String {
     let mut text = String::new();
     for code in codes {
         let number = code.to_string();

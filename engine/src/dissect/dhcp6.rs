@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::{
     Packet, Say, Who,
-    dhcp::labels,
+    dhcp::{labels, numbers},
     reader::{Reader, hex},
 };
 use crate::{
@@ -29,7 +29,7 @@ const VENDOR_CLASS: u16 = 16;
 const FQDN: u16 = 39;
 /// Link-layer address of a client that a relay saw (RFC 6939).
 const CLIENT_LINK_ADDRESS: u16 = 79;
-/// Relays that may stand between (the limit of hops is 8, and more than two were never seen to be of use).
+/// Relays that may stand between client and server. The standard lets 8 (§7.6); a message of more is not unwrapped.
 const RELAYS_MAX: usize = 4;
 const OPTIONS_MAX: usize = 128;
 /// Octets of a DUID, with its type (§11.1).
@@ -40,14 +40,12 @@ type Options<'a> = Vec<(u16, &'a [u8])>;
 /// Reads a datagram. Its options must follow one another without a gap and hold an identifier, so that no port is needed.
 pub fn read(packet: &Packet<'_>, say: &mut Say<'_>) -> bool {
     let (mut octets, mut relayed) = (packet.payload, None);
-    let mut is_reply = None;
     for _ in 0..=RELAYS_MAX {
         let Some(kind) = octets.first() else { return false };
         if !matches!(*kind, RELAY_FORWARD | RELAY_REPLY) {
-            return message(octets, relayed, is_reply.is_some(), packet.whole, say).is_some();
+            return message(octets, relayed, packet.whole, say).is_some();
         }
         let Some((client, inner)) = unwrapped(octets, packet.whole) else { return false };
-        is_reply = Some(*kind == RELAY_REPLY);
         relayed = Some(client);
         octets = inner;
     }
@@ -62,11 +60,12 @@ fn unwrapped(octets: &[u8], whole: bool) -> Option<(Who, &[u8])> {
     let options = options(reader.rest(), whole)?;
     let inner = value(&options, RELAY_MESSAGE)?;
     // Hardware type Ethernet, then the address.
-    let mac = value(&options, CLIENT_LINK_ADDRESS).and_then(|value| value.strip_prefix(&[0, 1])).and_then(|mac| mac.try_into().ok());
+    let mac =
+        value(&options, CLIENT_LINK_ADDRESS).and_then(|value| value.strip_prefix(&[0, 1])).and_then(|mac| mac.try_into().ok());
     Some((mac.map_or(Who::Ip(client), |mac| Who::Both(Mac(mac), client)), inner))
 }
 
-fn message(octets: &[u8], relayed: Option<Who>, behind_relay: bool, whole: bool, say: &mut Say<'_>) -> Option<()> {
+fn message(octets: &[u8], relayed: Option<Who>, whole: bool, say: &mut Say<'_>) -> Option<()> {
     let mut reader = Reader::new(octets);
     let kind = reader.u8().filter(|kind| (1..=INFORMATION_REQUEST).contains(kind))?;
     let _transaction = reader.u24()?;
@@ -84,7 +83,7 @@ fn message(octets: &[u8], relayed: Option<Who>, behind_relay: bool, whole: bool,
                 given(*code, value, who, say);
             });
         }
-    } else if !behind_relay || relayed.is_some() {
+    } else {
         asked(relayed.unwrap_or(Who::Sender), duid, &options, say);
     }
     Some(())
@@ -99,8 +98,8 @@ fn asked(who: Who, duid: Option<&[u8]>, options: &Options<'_>, say: &mut Say<'_>
         let mut reader = Reader::new(value);
         match *code {
             OPTION_REQUEST => {
-                let codes: Vec<u16> = value.as_chunks::<2>().0.iter().map(|code| u16::from_be_bytes(*code)).collect();
-                say.text(who, Field::Dhcp6Options, numbers(&codes).as_bytes());
+                let codes = value.as_chunks().0.iter().map(|code| u16::from_be_bytes(*code));
+                say.text(who, Field::Dhcp6Options, numbers(codes).as_bytes());
             }
             VENDOR_CLASS => {
                 let Some(enterprise) = reader.u32() else { continue };
@@ -167,22 +166,6 @@ fn is_duid(octets: &[u8]) -> bool {
         }
 }
 
-/// Decimal numbers joined by commas, as many as the longest token holds.
-fn numbers(codes: &[u16]) -> String {
-    let mut text = String::new();
-    for code in codes {
-        let number = code.to_string();
-        if text.len() + 1 + number.len() > Grammar::Token.octets_max() {
-            break;
-        }
-        if !text.is_empty() {
-            text.push(',');
-        }
-        text.push_str(&number);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,7 +176,10 @@ mod tests {
     const DUID: [u8; 10] = [0, 3, 0, 1, 2, 0, 0, 0, 0, 7];
 
     fn written(options: &[(u16, &[u8])]) -> Vec<u8> {
-        options.iter().flat_map(|(code, value)| [&code.to_be_bytes()[..], &(value.len() as u16).to_be_bytes(), value].concat()).collect()
+        options
+            .iter()
+            .flat_map(|(code, value)| [&code.to_be_bytes()[..], &(value.len() as u16).to_be_bytes(), value].concat())
+            .collect()
     }
 
     fn dhcp6(kind: u8, options: &[(u16, &[u8])]) -> Vec<u8> {

@@ -27,7 +27,8 @@ pub fn read(packet: &Packet<'_>, say: &mut Say<'_>) -> bool {
     let Some(message) = Message::read(packet.payload) else { return false };
     // Twelve octets of flags and counts say little: off its port the message must be nothing but DNS.
     let is_plain = message.questions.len() == 1 && message.operation() == QUERY && message.flags & FLAG_ZERO == 0;
-    let is_dns = if packet.is_on(&[PORT]) { message.operation() <= OPERATION_MAX } else { packet.whole && message.exact && is_plain };
+    let is_dns =
+        if packet.is_on(&[PORT]) { message.operation() <= OPERATION_MAX } else { packet.whole && message.exact && is_plain };
     if !is_dns {
         return false;
     }

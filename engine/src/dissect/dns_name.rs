@@ -1,7 +1,7 @@
 //! Messages of the form of DNS (RFC 1035 §4), which mDNS and LLMNR share.
 //!
-//! The walk is lenient: a record whose name or data is broken loses only itself, as long as its length can be read. Compression is
-//! followed backwards only and a bounded number of times.
+//! The walk is lenient: a record whose name or data is broken loses only itself, as long as its length can be read. Compression
+//! is followed backwards only and a bounded number of times.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -17,8 +17,8 @@ const CLASS_IN: u16 = 1;
 /// Top bit of a class: unicast answers are welcome, or the record replaces others (RFC 6762 §5.4, §10.2).
 const CLASS_FLAG: u16 = 0x8000;
 const FLAG_ANSWER: u16 = 0x8000;
-/// Octets of a name with its lengths (RFC 1035 §2.3.4).
-const NAME_MAX: usize = 255;
+/// Octets of a name as text: 255 on the wire have a length before the first label and the root's (RFC 1035 §2.3.4).
+const NAME_MAX: usize = 253;
 const POINTERS_MAX: usize = 16;
 const QUESTIONS_MAX: usize = 64;
 const RECORDS_MAX: usize = 256;
@@ -255,8 +255,11 @@ fn skip_name(reader: &mut Reader<'_>) -> Option<()> {
 pub mod made {
     /// A name without compression.
     pub fn name(text: &str) -> Vec<u8> {
-        let mut octets: Vec<u8> =
-            text.split('.').filter(|label| !label.is_empty()).flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
+        let mut octets: Vec<u8> = text
+            .split('.')
+            .filter(|label| !label.is_empty())
+            .flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat())
+            .collect();
         octets.push(0);
         octets
     }
@@ -304,7 +307,8 @@ mod tests {
     fn names_of_the_reverse_tree_are_addresses() {
         let address = |text: &str| {
             let octets = message(0, [1, 0, 0, 0], &[question(text, TYPE_PTR)]);
-            Message::read(&octets).and_then(|message| message.questions.first().and_then(|question| question.name.reversed_address()))
+            Message::read(&octets)
+                .and_then(|message| message.questions.first().and_then(|question| question.name.reversed_address()))
         };
         assert_eq!(address("4.3.2.10.in-addr.arpa"), Some(Ipv4Addr::new(10, 2, 3, 4).into()));
         assert_eq!(address("3.2.10.in-addr.arpa"), None);

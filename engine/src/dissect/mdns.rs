@@ -1,5 +1,5 @@
-//! Multicast DNS and DNS-SD (RFC 6762, 6763): a host's name, the services it offers with what their TXT records say of the product,
-//! and the services it looks for.
+//! Multicast DNS and DNS-SD (RFC 6762, 6763): a host's name, the services it offers with what their TXT records say of the
+//! product, and the services it looks for.
 //!
 //! Whoever repeats others' records from another link gives addresses that are not its own: what it says is about those.
 
@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use super::{
     Packet, Say, Who,
     dns_name::{Message, Name, Record, Section, TYPE_A, TYPE_AAAA, TYPE_PTR, TYPE_SRV, TYPE_TXT},
-    reader::Reader,
+    reader::{Reader, find},
 };
 use crate::observation::Field;
 
@@ -127,7 +127,7 @@ fn take(message: &Message<'_>, record: &Record, who: Who, say: &mut Say<'_>) {
 fn service_type(name: &[u8]) -> Option<&[u8]> {
     let labels = name.len().checked_sub(LOCAL.len()).and_then(|end| name.split_at_checked(end))?;
     let service = labels.1.eq_ignore_ascii_case(LOCAL.as_bytes()).then_some(labels.0)?;
-    let service = match super::reader::find(service, b"._sub.") {
+    let service = match find(service, b"._sub.") {
         Some(at) => service.get(at + b"._sub.".len()..)?,
         None => service,
     };
@@ -188,7 +188,11 @@ mod tests {
             record("_ipp._tcp.local", TYPE_PTR, &name(instance)),
             record(SERVICES, TYPE_PTR, &name("_http._tcp.local")),
             record(instance, TYPE_SRV, &[&[0, 0, 0, 0, 2, 119][..], &name("laser9.local")].concat()),
-            record(instance, TYPE_TXT, &strings(&["txtvers=1", "ty=Maker Laser 9", "product=(Laser 9)", "note=Ward", "UUID=1", "x"])),
+            record(
+                instance,
+                TYPE_TXT,
+                &strings(&["txtvers=1", "ty=Maker Laser 9", "product=(Laser 9)", "note=Ward", "UUID=1", "x"]),
+            ),
             record("laser9.local", TYPE_A, &[10, 0, 0, 1]),
         ];
         let expect = [
@@ -215,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_query_tells_what_is_looked_for_and_its_known_answers_nothing() {
-        let entries = [question("_ipp._tcp.local", TYPE_PTR), record("_ipp._tcp.local", TYPE_PTR, &name("Laser 9._ipp._tcp.local"))];
+        let entries =
+            [question("_ipp._tcp.local", TYPE_PTR), record("_ipp._tcp.local", TYPE_PTR, &name("Laser 9._ipp._tcp.local"))];
         GROUP.says(read, &message(0, [1, 1, 0, 0], &entries), &["02:00:00:00:00:01 10.0.0.1 mdns.query _ipp._tcp"]);
         let probe = [question("ct.local", 255), record("ct.local", TYPE_A, &[10, 0, 0, 1])];
         GROUP.says(read, &message(0, [1, 0, 1, 0], &probe), &["02:00:00:00:00:01 10.0.0.1 mdns.hostname ct"]);

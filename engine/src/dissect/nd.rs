@@ -1,7 +1,7 @@
 //! IPv6 neighbour discovery (RFC 4861): who has which IPv6 address, and who is a router.
 //!
-//! A message with a hop limit below 255 has crossed a router and is not believed (§6.1, §7.1). The source of a solicitation that
-//! detects duplicates is unspecified: it claims nothing yet (RFC 4862 §5.4.2).
+//! A message with a hop limit below 255 has crossed a router and is not believed (§6.1, §7.1). The source of a solicitation
+//! that detects duplicates is unspecified: it claims nothing yet (RFC 4862 §5.4.2).
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -62,7 +62,8 @@ fn name_service(octets: &[u8], say: &mut Say<'_>) -> Option<()> {
     }
     if !is_answer {
         // What is registered follows as an additional record, whose name points back (§4.2.2).
-        let registers = operation == OPERATION_REGISTER || operation == OPERATION_REGISTER_MANY || OPERATION_REFRESH.contains(&operation);
+        let registers =
+            operation == OPERATION_REGISTER || operation == OPERATION_REGISTER_MANY || OPERATION_REFRESH.contains(&operation);
         if registers && counts[0] == 1 && counts[3] == 1 && reader.skip(2 + 2 + 2 + 4 + 2).is_some() {
             claimed(&mut reader, &name, say);
         }

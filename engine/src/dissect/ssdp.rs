@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn an_announcement_tells_server_and_type_in_any_order() {
-        let text = "NOTIFY * HTTP/1.1 \r\nNTS: ssdp:alive\r\nserver:  Linux/3 UPnP/1.0 Hub/2\r\nUSN: uuid:1::x\r\nNT:urn:x:device:Basic:1\r\n\r\n";
+        let text = "NOTIFY * HTTP/1.1 \r\nNTS: ssdp:alive\r\nserver:  Linux/3 UPnP/1.0 Hub/2\r\n\
+                    USN: uuid:1::x\r\nNT:urn:x:device:Basic:1\r\n\r\n";
         check(text, &["ssdp.server Linux/3 UPnP/1.0 Hub/2", "ssdp.type urn:x:device:Basic:1"]);
         let gone = "NOTIFY * HTTP/1.1\r\nNT: upnp:rootdevice\r\nNTS: ssdp:byebye\r\nUSN: uuid:1\r\n\r\n";
         ANY.says(read, gone.as_bytes(), &[]);

@@ -49,7 +49,8 @@ fn structured(reader: &mut Reader<'_>, say: &mut Say<'_>) -> Option<()> {
     Some(())
 }
 
-/// RFC 3164: TIMESTAMP HOSTNAME TAG. A name counts only when what must follow it does, or a word of the message could pass for it.
+/// RFC 3164: TIMESTAMP HOSTNAME TAG. A name counts only when what must follow it
+/// does, or a word of the message could pass for it.
 fn traditional(reader: &mut Reader<'_>, say: &mut Say<'_>) -> Option<()> {
     if !skip_date(reader) {
         is_time(reader.until(b' ')?).then_some(())?;
@@ -71,10 +72,8 @@ fn traditional(reader: &mut Reader<'_>, say: &mut Say<'_>) -> Option<()> {
 /// `Mmm dd hh:mm:ss `, or the same with a year before the time or a colon behind it.
 fn skip_date(reader: &mut Reader<'_>) -> bool {
     let mut at = *reader;
-    let date = at.take(3).filter(|month| MONTHS.contains(month)).and_then(|_| at.array::<4>());
-    if !date.is_some_and(|[blank, ten, one, end]| blank == b' ' && end == b' ' && one.is_ascii_digit() && matches!(ten, b' ' | b'0'..=b'3')) {
-        return false;
-    }
+    let day = at.take(3).filter(|month| MONTHS.contains(month)).and_then(|_| at.array());
+    let Some([b' ', b' ' | b'0'..=b'3', b'0'..=b'9', b' ']) = day else { return false };
     if let Some([a, b, c, d, b' ']) = at.rest().first_chunk()
         && [a, b, c, d].iter().all(|octet| octet.is_ascii_digit())
     {
@@ -134,7 +133,10 @@ mod tests {
 
     #[test]
     fn headers_of_both_forms_are_read() {
-        check("<165>1 2003-10-11T22:14:15.003Z pump.example evntslog - ID47 - Jane Doe", &["hostname pump.example", "application evntslog"]);
+        check(
+            "<165>1 2003-10-11T22:14:15.003Z pump.example evntslog - ID47 - Jane Doe",
+            &["hostname pump.example", "application evntslog"],
+        );
         check("<34>Oct 11 22:14:15 gw su[230]: failed for jane", &["hostname gw", "application su"]);
         check("<34>Oct  1 22:14:15 gw su: failed for jane", &["hostname gw", "application su"]);
         check("<34>2003-10-11T22:14:15+02:00 gw su: failed", &["hostname gw", "application su"]);
@@ -151,7 +153,9 @@ mod tests {
 
     #[test]
     fn other_text_is_refused() {
-        for text in ["<192>1 - a b - - x", "<>Oct 11 22:14:15 a b: c", "<xml>", "<34>hello", "hello", "<1234>Oct 11 22:14:15 a b: c"] {
+        for text in
+            ["<192>1 - a b - - x", "<>Oct 11 22:14:15 a b: c", "<xml>", "<34>hello", "hello", "<1234>Oct 11 22:14:15 a b: c"]
+        {
             ANY.refuses(read, text.as_bytes());
         }
     }

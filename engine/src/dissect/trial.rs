@@ -49,8 +49,7 @@ impl Trial {
     /// Whether `read` takes the payload, and what it says: `MAC IP field value`, a dash for what is not known.
     pub fn hear(&self, read: ReadPacket, payload: &[u8], whole: bool) -> (bool, Vec<String>) {
         let (salt, mut out) = (RandomState::new(), Vec::new());
-        let packet =
-            Packet { payload, whole, source_port: self.ports[0], target_port: self.ports[1], ethertype: self.ethertype };
+        let packet = Packet { payload, whole, source_port: self.ports[0], target_port: self.ports[1], ethertype: self.ethertype };
         let known = read(&packet, &mut Say::new(&self.head(), &salt, &mut out));
         let line = |o: &crate::observation::Observation| {
             let mac = o.subject.mac.map_or_else(|| "-".to_owned(), |mac| mac.to_string());

@@ -22,7 +22,9 @@ pub fn read(packet: &Packet<'_>, say: &mut Say<'_>) -> bool {
     if !is_xml || !NAMESPACES.iter().any(|namespace| find(octets, namespace).is_some()) {
         return false;
     }
-    let Some(action) = texts(octets, b"Action").next().and_then(|action| action.trim_ascii().rsplit(|octet| *octet == b'/').next()) else {
+    let Some(action) =
+        texts(octets, b"Action").next().and_then(|action| action.trim_ascii().rsplit(|octet| *octet == b'/').next())
+    else {
         // What comes before the action is cut off, or is no message.
         return false;
     };
