@@ -80,6 +80,8 @@ struct Records {
     component: u8,
     /// Delimiters that are still to be read.
     delimiters: u8,
+    /// Number of the newest frame: one that comes again was not acknowledged in time.
+    frame: Option<u8>,
     sender: Zeroizing<Vec<u8>>,
 }
 
@@ -135,8 +137,13 @@ impl Records {
                 say.text(Who::End(from), field, first);
             }
         }
+        self.forget(At::Record);
+    }
+
+    /// What is held of a record goes.
+    fn forget(&mut self, at: At) {
         self.sender.zeroize();
-        self.at = At::Record;
+        self.at = at;
     }
 }
 
@@ -165,14 +172,14 @@ impl Conversation for Astm {
             [STX, rest @ ..] => match frame_octets(rest) {
                 Some(frame) => {
                     let Some((frame, _)) = rest.split_at_checked(frame) else { return Step::Enough };
-                    if let Some(text) = text_of(frame) {
+                    let number = frame.first().copied();
+                    if let Some(text) = text_of(frame).filter(|_| number != records.frame) {
                         self.sender.get_or_insert(from);
+                        records.frame = number;
                         records.feed(from, text, say);
                         if frame.iter().rev().nth(2) == Some(&ETX) {
                             records.end(from, say);
                         }
-                    } else {
-                        records.end(from, say);
                     }
                     Step::Read(1 + frame.len())
                 }
@@ -186,19 +193,21 @@ impl Conversation for Astm {
                 }
                 Step::Read(1)
             }
-            [EOT, ..] => {
-                records.end(from, say);
+            [EOT | ENQ, ..] => {
+                records.forget(At::Record);
+                records.frame = None;
                 Step::Read(1)
             }
-            // Between frames: CR LF, enquiries, refusals; behind a gap also the rest of a frame.
-            _ => Step::Read(octets.iter().position(|octet| matches!(*octet, STX | ACK | EOT)).unwrap_or(octets.len()).max(1)),
+            // Between frames: CR LF, refusals; behind a gap also the rest of a frame.
+            _ => {
+                Step::Read(octets.iter().position(|octet| matches!(*octet, STX | ACK | EOT | ENQ)).unwrap_or(octets.len()).max(1))
+            }
         }
     }
 
     fn gap(&mut self, from: usize, _octets: u32) -> bool {
         if let Some(records) = self.ways.get_mut(from) {
-            records.sender.zeroize();
-            records.at = At::Rest;
+            records.forget(At::Rest);
         }
         // A frame that begins later has a check sum; bare records go on at the next line.
         true

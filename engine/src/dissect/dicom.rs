@@ -31,7 +31,9 @@ const VALUE_HEAD: u32 = 6;
 /// Recognises an association by its first PDU.
 pub fn open(lead: &Lead<'_>) -> Opening {
     match associate::opens(lead) {
-        Ok(requestor) => Opening::Yes(Box::new(Dicom { association: Association::new(requestor), ways: [Way::default(), Way::default()] })),
+        Ok(requestor) => {
+            Opening::Yes(Box::new(Dicom { association: Association::new(requestor), ways: [Way::default(), Way::default()] }))
+        }
         Err(opening) => opening,
     }
 }

@@ -46,7 +46,8 @@ const LABEL_MAX: usize = 64;
 
 /// Reads a datagram.
 pub fn read(packet: &Packet<'_>, say: &mut Say<'_>) -> bool {
-    packet.is_on(&PORTS) && (read_association(packet, say) || read_indication(packet.payload, say) || read_data(packet.payload, say).is_some())
+    packet.is_on(&PORTS)
+        && (read_association(packet, say) || read_indication(packet.payload, say) || read_data(packet.payload, say).is_some())
 }
 
 /// An association request, or its acceptance by a monitor.

@@ -12,6 +12,8 @@ pub mod reader;
 mod repeat;
 mod say;
 mod stream;
+#[cfg(test)]
+mod talk;
 
 use std::hash::RandomState;
 

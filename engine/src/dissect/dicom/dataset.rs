@@ -118,7 +118,7 @@ impl Elements {
     }
 
     /// Reads a fragment; calls `each` for every wanted value that it completes, with at most [`KEPT_MAX`] octets of it.
-    pub fn feed(&mut self, octets: &[u8], each: &mut dyn FnMut(Tag, &[u8]) ){
+    pub fn feed(&mut self, octets: &[u8], each: &mut dyn FnMut(Tag, &[u8])) {
         let mut reader = Reader::new(octets);
         while !reader.is_empty() {
             let before = reader.len();

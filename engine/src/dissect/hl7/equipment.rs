@@ -35,7 +35,8 @@ impl Fields {
 
     /// The field at hand must be seen as a whole.
     pub const fn is_wanted(&self) -> bool {
-        !self.is_cut && if self.is_participation { matches!(self.number, 2 | 10 | 16) } else { matches!(self.number, 2 | 11 | 18) }
+        !self.is_cut
+            && if self.is_participation { matches!(self.number, 2 | 10 | 16) } else { matches!(self.number, 2 | 11 | 18) }
     }
 
     /// The field at hand ends with those octets. Whether the segment is worth going on with.
@@ -59,7 +60,8 @@ impl Fields {
     fn say_identifiers(&self, from: usize, field: &[u8], say: &mut Say<'_>) {
         let who = Who::End(from);
         for identifier in self.header.repetitions(field).take(REPETITIONS_MAX) {
-            let [id, namespace, universal, kind] = [1, 2, 3, 4].map(|number| self.header.component(identifier, number).trim_ascii());
+            let [id, namespace, universal, kind] =
+                [1, 2, 3, 4].map(|number| self.header.component(identifier, number).trim_ascii());
             let is_eui64 = kind.eq_ignore_ascii_case(EUI64) || namespace.eq_ignore_ascii_case(EUI64);
             let eui64 = [universal, id].into_iter().find(|text| is_eui64 && is_eui64_text(text));
             if let Some(eui64) = eui64 {
