@@ -1,7 +1,8 @@
 //! ASTM E1394 (CLSI LIS2) records, in frames of E1381 (LIS1) or bare → what an analyser's header record says of it.
 //!
-//! A frame is believed when its check sum is right; records go on over frames. Of a header record (H) the sender's name, version and
-//! serial number are read (H-5): its other fields hold a password (H-4) and addresses. All other records are passed octet by octet.
+//! A frame is believed when its check sum is right; records go on over frames. Of a header record (H) the sender's name,
+//! version and serial number are read (H-5): its other fields hold a password (H-4) and addresses. All other records are
+//! passed octet by octet.
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -41,7 +42,8 @@ pub fn open(lead: &Lead<'_>) -> Opening {
     }
 }
 
-/// Frame number, then a header record with its four delimiters (E1394 §6.6): one between fields, and three others, each different.
+/// Frame number, then a header record with its four delimiters (E1394 §6.6): one between fields, and three others, each
+/// different.
 fn begins_framed(octets: &[u8]) -> Option<bool> {
     let (number, rest) = octets.split_first()?;
     let [kind, delimiters @ .., behind] = rest.first_chunk::<6>()?;
@@ -220,7 +222,8 @@ fn frame_octets(octets: &[u8]) -> Option<usize> {
     (octets.len() >= end + 3).then_some(end + 3)
 }
 
-/// The text of a frame, if its number is one and its check sum is right (E1381 §6.3.3): the sum of all from the number to ETX or ETB.
+/// The text of a frame, if its number is one and its check sum is right (E1381 §6.3.3): the sum of all from the number to ETX
+/// or ETB.
 fn text_of(frame: &[u8]) -> Option<&[u8]> {
     let (summed, sum) = frame.split_last_chunk::<2>()?;
     let sum = u8::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;

@@ -1,7 +1,8 @@
 //! POCT1-A device messages (CLSI POCT01-A2, appendix A) over TCP → what a point-of-care device says of itself when it says hello.
 //!
-//! Messages are XML documents whose values stand in an attribute `V`. Tags are read one by one where they lie; only those of the DEV
-//! object in a hello (HEL.R01) are looked into, and all text between tags is passed. The end that acknowledges a hello is the server.
+//! Messages are XML documents whose values stand in an attribute `V`. Tags are read one by one where they lie; only those of
+//! the DEV object in a hello (HEL.R01) are looked into, and all text between tags is passed. The end that acknowledges a
+//! hello is the server.
 
 use zeroize::Zeroizing;
 

@@ -1,8 +1,8 @@
 //! OBX-18, PRT-10 and PRT-16 (HL7 v2 §7.4.2, §7.4.4; IHE DEV) → identifiers of the equipment that made a result.
 //!
-//! Fields are counted, and none is held but the one that is wanted. A separator that stands unescaped in a text would shift a person's
-//! words into the place of an identifier: of OBX the value types of free text are passed, and so is any whose status (OBX-11) is not
-//! one letter; of PRT any whose action (PRT-2) is not two.
+//! Fields are counted, and none is held but the one that is wanted. A separator that stands unescaped in a text would shift a
+//! person's words into the place of an identifier: of OBX the value types of free text are passed, and so is any whose status
+//! (OBX-11) is not one letter; of PRT any whose action (PRT-2) is not two.
 
 use super::header::Header;
 use crate::{
@@ -20,6 +20,7 @@ const EUI64_DIGITS: usize = 16;
 /// Fields of one OBX or PRT segment.
 #[derive(Clone, Copy)]
 pub struct Fields {
+    /// Delimiters of the message.
     pub header: Header,
     is_participation: bool,
     number: u8,
