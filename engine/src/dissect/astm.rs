@@ -1,7 +1,8 @@
 //! ASTM E1394 (CLSI LIS2) records, in frames of E1381 (LIS1) or bare → what an analyser's header record says of it.
 //!
-//! A frame is believed when its check sum is right; records go on over frames. Of a header record (H) the sender's name, version and
-//! serial number are read (H-5): its other fields hold a password (H-4) and addresses. All other records are passed octet by octet.
+//! A frame is believed when its check sum is right; records go on over frames. Of a header record (H) the sender's name,
+//! version and serial number are read (H-5): its other fields hold a password (H-4) and addresses. All other records are
+//! passed octet by octet.
 
 use zeroize::{Zeroize, Zeroizing};
 
@@ -41,7 +42,8 @@ pub fn open(lead: &Lead<'_>) -> Opening {
     }
 }
 
-/// Frame number, then a header record with its four delimiters (E1394 §6.6): one between fields, and three others, each different.
+/// Frame number, then a header record with its four delimiters (E1394 §6.6): one between fields, and three others, each
+/// different.
 fn begins_framed(octets: &[u8]) -> Option<bool> {
     let (number, rest) = octets.split_first()?;
     let [kind, delimiters @ .., behind] = rest.first_chunk::<6>()?;
@@ -80,6 +82,8 @@ struct Records {
     component: u8,
     /// Delimiters that are still to be read.
     delimiters: u8,
+    /// Number of the newest frame: one that comes again was not acknowledged in time.
+    frame: Option<u8>,
     sender: Zeroizing<Vec<u8>>,
 }
 
@@ -135,8 +139,13 @@ impl Records {
                 say.text(Who::End(from), field, first);
             }
         }
+        self.forget(At::Record);
+    }
+
+    /// What is held of a record goes.
+    fn forget(&mut self, at: At) {
         self.sender.zeroize();
-        self.at = At::Record;
+        self.at = at;
     }
 }
 
@@ -165,14 +174,14 @@ impl Conversation for Astm {
             [STX, rest @ ..] => match frame_octets(rest) {
                 Some(frame) => {
                     let Some((frame, _)) = rest.split_at_checked(frame) else { return Step::Enough };
-                    if let Some(text) = text_of(frame) {
+                    let number = frame.first().copied();
+                    if let Some(text) = text_of(frame).filter(|_| number != records.frame) {
                         self.sender.get_or_insert(from);
+                        records.frame = number;
                         records.feed(from, text, say);
                         if frame.iter().rev().nth(2) == Some(&ETX) {
                             records.end(from, say);
                         }
-                    } else {
-                        records.end(from, say);
                     }
                     Step::Read(1 + frame.len())
                 }
@@ -186,19 +195,21 @@ impl Conversation for Astm {
                 }
                 Step::Read(1)
             }
-            [EOT, ..] => {
-                records.end(from, say);
+            [EOT | ENQ, ..] => {
+                records.forget(At::Record);
+                records.frame = None;
                 Step::Read(1)
             }
-            // Between frames: CR LF, enquiries, refusals; behind a gap also the rest of a frame.
-            _ => Step::Read(octets.iter().position(|octet| matches!(*octet, STX | ACK | EOT)).unwrap_or(octets.len()).max(1)),
+            // Between frames: CR LF, refusals; behind a gap also the rest of a frame.
+            _ => {
+                Step::Read(octets.iter().position(|octet| matches!(*octet, STX | ACK | EOT | ENQ)).unwrap_or(octets.len()).max(1))
+            }
         }
     }
 
     fn gap(&mut self, from: usize, _octets: u32) -> bool {
         if let Some(records) = self.ways.get_mut(from) {
-            records.sender.zeroize();
-            records.at = At::Rest;
+            records.forget(At::Rest);
         }
         // A frame that begins later has a check sum; bare records go on at the next line.
         true
@@ -211,7 +222,8 @@ fn frame_octets(octets: &[u8]) -> Option<usize> {
     (octets.len() >= end + 3).then_some(end + 3)
 }
 
-/// The text of a frame, if its number is one and its check sum is right (E1381 §6.3.3): the sum of all from the number to ETX or ETB.
+/// The text of a frame, if its number is one and its check sum is right (E1381 §6.3.3): the sum of all from the number to ETX
+/// or ETB.
 fn text_of(frame: &[u8]) -> Option<&[u8]> {
     let (summed, sum) = frame.split_last_chunk::<2>()?;
     let sum = u8::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()?;

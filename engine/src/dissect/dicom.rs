@@ -1,7 +1,7 @@
 //! DICOM upper layer (PS3.8 §9.3): the PDUs of both directions, on any port → associations, messages, stored objects.
 //!
-//! PDUs are read as they come, in pieces of any size: of each only lengths are remembered, so that nothing waits for the end of an
-//! image. Behind a gap a direction goes on when the lengths say where it is: within a value that is passed, at the next
+//! PDUs are read as they come, in pieces of any size: of each only lengths are remembered, so that nothing waits for the end
+//! of an image. Behind a gap a direction goes on when the lengths say where it is: within a value that is passed, at the next
 //! presentation-data-value, or at the next PDU.
 
 mod associate;
@@ -31,7 +31,9 @@ const VALUE_HEAD: u32 = 6;
 /// Recognises an association by its first PDU.
 pub fn open(lead: &Lead<'_>) -> Opening {
     match associate::opens(lead) {
-        Ok(requestor) => Opening::Yes(Box::new(Dicom { association: Association::new(requestor), ways: [Way::default(), Way::default()] })),
+        Ok(requestor) => {
+            Opening::Yes(Box::new(Dicom { association: Association::new(requestor), ways: [Way::default(), Way::default()] }))
+        }
         Err(opening) => opening,
     }
 }

@@ -1,7 +1,8 @@
 //! HL7 v2 (chapter 2) over MLLP, on any port → applications, facilities, message types, equipment.
 //!
-//! MSH and SFT are read; of OBX and PRT the equipment's identifiers alone; of MSA whether a message was taken. All other segments,
-//! and all other fields of those, are passed where they lie: nothing is copied but what leaves. A message may be of any length.
+//! MSH and SFT are read; of OBX and PRT the equipment's identifiers alone; of MSA whether a message was taken. All other
+//! segments, and all other fields of those, are passed where they lie: nothing is copied but what leaves. A message may be of
+//! any length.
 
 use std::hash::{BuildHasher, RandomState};
 

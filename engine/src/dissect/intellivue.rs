@@ -1,8 +1,8 @@
 //! Philips IntelliVue data export over UDP (Data Export Interface Programming Guide) → what a patient monitor says of itself.
 //!
-//! Read are the associations of clients, and two events: a monitor's connect indication, and the creation of its medical device system
-//! (MDS). Of their attribute lists only model, production specification and bed label are looked into; results, alarms and what
-//! is known of the patient come in other messages, which are recognised and passed.
+//! Read are the associations of clients, and two events: a monitor's connect indication, and the creation of its medical
+//! device system (MDS). Of their attribute lists only model, production specification and bed label are looked into; results,
+//! alarms and what is known of the patient come in other messages, which are recognised and passed.
 
 use zeroize::Zeroizing;
 
@@ -46,7 +46,8 @@ const LABEL_MAX: usize = 64;
 
 /// Reads a datagram.
 pub fn read(packet: &Packet<'_>, say: &mut Say<'_>) -> bool {
-    packet.is_on(&PORTS) && (read_association(packet, say) || read_indication(packet.payload, say) || read_data(packet.payload, say).is_some())
+    packet.is_on(&PORTS)
+        && (read_association(packet, say) || read_indication(packet.payload, say) || read_data(packet.payload, say).is_some())
 }
 
 /// An association request, or its acceptance by a monitor.

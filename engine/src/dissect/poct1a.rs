@@ -1,7 +1,8 @@
 //! POCT1-A device messages (CLSI POCT01-A2, appendix A) over TCP → what a point-of-care device says of itself when it says hello.
 //!
-//! Messages are XML documents whose values stand in an attribute `V`. Tags are read one by one where they lie; only those of the DEV
-//! object in a hello (HEL.R01) are looked into, and all text between tags is passed. The end that acknowledges a hello is the server.
+//! Messages are XML documents whose values stand in an attribute `V`. Tags are read one by one where they lie; only those of
+//! the DEV object in a hello (HEL.R01) are looked into, and all text between tags is passed. The end that acknowledges a
+//! hello is the server.
 
 use zeroize::Zeroizing;
 
@@ -21,9 +22,8 @@ const FIELDS: &[(&[u8], Field)] = &[
     (b"DEV.manufacturer_name", Field::PoctManufacturer),
 ];
 /// Messages of POCT1-A by the three letters in front of `.R01`.
-const MESSAGES: [&[u8; 3]; 14] = [
-    b"HEL", b"ACK", b"DST", b"OBS", b"EVS", b"DTV", b"REQ", b"END", b"ESC", b"EOT", b"KPA", b"OPL", b"PTL", b"CFG",
-];
+const MESSAGES: [&[u8; 3]; 14] =
+    [b"HEL", b"ACK", b"DST", b"OBS", b"EVS", b"DTV", b"REQ", b"END", b"ESC", b"EOT", b"KPA", b"OPL", b"PTL", b"CFG"];
 
 /// Recognises a document whose root is a message, with its header object.
 pub fn open(lead: &Lead<'_>) -> Opening {
@@ -197,7 +197,8 @@ fn plain(value: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut out = Zeroizing::new(Vec::with_capacity(value.len()));
     let mut rest = value;
     while let Some((octet, behind)) = rest.split_first() {
-        let entities: [(&[u8], u8); 5] = [(b"&amp;", b'&'), (b"&lt;", b'<'), (b"&gt;", b'>'), (b"&quot;", b'"'), (b"&apos;", b'\'')];
+        let entities: [(&[u8], u8); 5] =
+            [(b"&amp;", b'&'), (b"&lt;", b'<'), (b"&gt;", b'>'), (b"&quot;", b'"'), (b"&apos;", b'\'')];
         let entity = entities.into_iter().find(|(entity, _)| rest.starts_with(entity));
         out.push(entity.map_or(*octet, |(_, character)| character));
         rest = entity.map_or(behind, |(entity, _)| rest.get(entity.len()..).unwrap_or_default());

@@ -1,7 +1,8 @@
 //! A-ASSOCIATE (PS3.8 §9.3.2 to 9.3.4) → AE titles, SOP classes, transfer syntaxes and implementations of both ends.
 //!
-//! The requestor proposes SOP classes under presentation context numbers, the acceptor answers with the numbers alone. Either PDU may
-//! be read first. The title that was called is said of the acceptor once it has accepted: whoever rejects may bear another one.
+//! The requestor proposes SOP classes under presentation context numbers, the acceptor answers with the numbers alone. Either
+//! PDU may be read first. The title that was called is said of the acceptor once it has accepted: whoever rejects may bear
+//! another one.
 
 use super::dataset::Syntax;
 use crate::{

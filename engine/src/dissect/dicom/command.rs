@@ -1,9 +1,10 @@
 //! DIMSE messages of one direction (PS3.7 §9.3, annex E) → requests, answers, and what the stored objects say of their maker.
 //!
-//! A message is a command set and, if that says so, a data set, each in fragments. Only the data sets of C-STORE are read: work lists,
-//! procedure steps and the answers to queries are about patients, and about other machines than the one that sends them. The device
-//! attributes of stored objects are said of the end that asked for the association: an archive that hands objects out within one
-//! (C-GET) is not what made them. One that forwards objects says the attributes of others all the same; identification weighs that.
+//! A message is a command set and, if that says so, a data set, each in fragments. Only the data sets of C-STORE are read:
+//! work lists, procedure steps and the answers to queries are about patients, and about other machines than the one that
+//! sends them. The device attributes of stored objects are said of the end that asked for the association: an archive that
+//! hands objects out within one (C-GET) is not what made them. One that forwards objects says the attributes of others all
+//! the same; identification weighs that.
 
 use super::dataset::{Elements, Syntax, Tag, UDI};
 use crate::{

@@ -1,8 +1,8 @@
 //! Data elements (PS3.5 §7) → the few values that are wanted, whatever the fragments they come in.
 //!
-//! The elements pass one by one: of each the tag and the length are read, and a value that is not wanted is counted off and never
-//! copied. Sequences are passed by their length, or with a bounded depth up to their delimiters; nothing in them is wanted but the UDI
-//! of the device. Command sets (PS3.7 §6.3.1) are elements in implicit VR little endian, too.
+//! The elements pass one by one: of each the tag and the length are read, and a value that is not wanted is counted off and
+//! never copied. Sequences are passed by their length, or with a bounded depth up to their delimiters; nothing in them is
+//! wanted but the UDI of the device. Command sets (PS3.7 §6.3.1) are elements in implicit VR little endian, too.
 
 use zeroize::Zeroize;
 
@@ -118,7 +118,7 @@ impl Elements {
     }
 
     /// Reads a fragment; calls `each` for every wanted value that it completes, with at most [`KEPT_MAX`] octets of it.
-    pub fn feed(&mut self, octets: &[u8], each: &mut dyn FnMut(Tag, &[u8]) ){
+    pub fn feed(&mut self, octets: &[u8], each: &mut dyn FnMut(Tag, &[u8])) {
         let mut reader = Reader::new(octets);
         while !reader.is_empty() {
             let before = reader.len();

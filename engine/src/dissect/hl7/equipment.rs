@@ -1,8 +1,8 @@
 //! OBX-18, PRT-10 and PRT-16 (HL7 v2 §7.4.2, §7.4.4; IHE DEV) → identifiers of the equipment that made a result.
 //!
-//! Fields are counted, and none is held but the one that is wanted. A separator that stands unescaped in a text would shift a person's
-//! words into the place of an identifier: of OBX the value types of free text are passed, and so is any whose status (OBX-11) is not
-//! one letter; of PRT any whose action (PRT-2) is not two.
+//! Fields are counted, and none is held but the one that is wanted. A separator that stands unescaped in a text would shift a
+//! person's words into the place of an identifier: of OBX the value types of free text are passed, and so is any whose status
+//! (OBX-11) is not one letter; of PRT any whose action (PRT-2) is not two.
 
 use super::header::Header;
 use crate::{
@@ -20,6 +20,7 @@ const EUI64_DIGITS: usize = 16;
 /// Fields of one OBX or PRT segment.
 #[derive(Clone, Copy)]
 pub struct Fields {
+    /// Delimiters of the message.
     pub header: Header,
     is_participation: bool,
     number: u8,
@@ -35,7 +36,8 @@ impl Fields {
 
     /// The field at hand must be seen as a whole.
     pub const fn is_wanted(&self) -> bool {
-        !self.is_cut && if self.is_participation { matches!(self.number, 2 | 10 | 16) } else { matches!(self.number, 2 | 11 | 18) }
+        !self.is_cut
+            && if self.is_participation { matches!(self.number, 2 | 10 | 16) } else { matches!(self.number, 2 | 11 | 18) }
     }
 
     /// The field at hand ends with those octets. Whether the segment is worth going on with.
@@ -59,7 +61,8 @@ impl Fields {
     fn say_identifiers(&self, from: usize, field: &[u8], say: &mut Say<'_>) {
         let who = Who::End(from);
         for identifier in self.header.repetitions(field).take(REPETITIONS_MAX) {
-            let [id, namespace, universal, kind] = [1, 2, 3, 4].map(|number| self.header.component(identifier, number).trim_ascii());
+            let [id, namespace, universal, kind] =
+                [1, 2, 3, 4].map(|number| self.header.component(identifier, number).trim_ascii());
             let is_eui64 = kind.eq_ignore_ascii_case(EUI64) || namespace.eq_ignore_ascii_case(EUI64);
             let eui64 = [universal, id].into_iter().find(|text| is_eui64 && is_eui64_text(text));
             if let Some(eui64) = eui64 {

@@ -31,7 +31,8 @@ pub struct Header {
     pub is_answer: bool,
 }
 
-/// Whether a message's header begins here: `MSH`, a separator, and other delimiters up to the next one. `None`: as far as it goes.
+/// Whether a message's header begins here: `MSH`, a separator, and other delimiters up to the next one. `None`: as far as it
+/// goes.
 pub fn begins(octets: &[u8], framed: bool) -> Option<bool> {
     let name = b"MSH";
     if octets.iter().zip(name).any(|(octet, expect)| octet != expect) {
