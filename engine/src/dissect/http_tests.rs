@@ -111,7 +111,7 @@ fn of_fhir_capabilities_alone_leave() {
 
 #[test]
 fn other_text_is_not_http() {
-    for other in [&b"OPTIONS rtsp://10.0.0.2/ RTSP/1.0\r\n\r\n"[..], b"SSH-2.0-x\r\n", b"HTTP/2 200\r\n\r\n", b"get / HTTP/1.1\r\n\r\n", b"\0\0"] {
+    for other in [&b"OPTIONS rtsp://10.0.0.2/ RTSP/1.0\r\n\r\n"[..], b"XSH-2.0-x\r\n", b"HTTP/2 200\r\n\r\n", b"get / HTTP/1.1\r\n\r\n", b"\0\0"] {
         expect(&talk(PORTS, &[(0, other), (1, b"HTTP/3\r\n")]), &[]);
     }
 }

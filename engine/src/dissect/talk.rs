@@ -25,7 +25,7 @@ pub fn play(ports: [u16; 2], turns: &[Turn<'_>], segment: usize, limit: usize) -
     for (at, (end, octets)) in turns.iter().enumerate() {
         for part in octets[..octets.len().min(left)].chunks(segment) {
             let mut head = SampleHead { key, at: at as u64 + 1, sequence: sequences[*end], ttl: 64, ..SampleHead::default() };
-            head.header.packets[0] = *end as u32;
+            head.header.packets[0] = *end as u16;
             head.length = part.len() as u16;
             head.payload_octets = part.len() as u16;
             dissector.take(&head, part, &mut out);
