@@ -1,6 +1,9 @@
 //! Servers that greet with `220` (FTP, SMTP): the greeting out; of all that is said later nothing but that TLS begins.
 
-use super::{Conversation, Say, Step, Who, tls::{self, Tls}};
+use super::{
+    Conversation, Say, Step, Who,
+    tls::{self, Tls},
+};
 use crate::observation::{Field, Protocol};
 
 /// Longest line, octets.
@@ -65,7 +68,8 @@ pub fn line_of(octets: &[u8]) -> Option<&[u8]> {
 
 /// A greeting may begin so.
 pub fn may_begin(octets: &[u8]) -> bool {
-    octets.iter().zip(b"220").all(|(a, b)| a == b) && octets.get(3).is_none_or(|octet| matches!(octet, b' ' | b'-' | b'\r' | b'\n'))
+    octets.iter().zip(b"220").all(|(a, b)| a == b)
+        && octets.get(3).is_none_or(|octet| matches!(octet, b' ' | b'-' | b'\r' | b'\n'))
 }
 
 /// One of `words` is in the line, in any case.

@@ -79,27 +79,33 @@ fn smb2_tells_dialects_and_machines() {
     ask.extend_from_slice(&[0; 32]);
     ask.extend_from_slice(&[0x02, 0x02, 0x02, 0x03, 0x11, 0x03]);
     let told = challenge(&[(2, "CLINIC"), (1, "PACS01"), (4, "clinic.example"), (3, "pacs01.clinic.example"), (7, "x")]);
-    let said = talk(PORTS, &[
-        (0, &smb2(0, false, &ask)),
-        (1, &smb2(0, true, &[65, 0, 1, 0, 0x02, 0x03, 0, 0])),
-        (0, &smb2(1, false, b"NTLMSSP\0\x01\0\0\0")),
-        (1, &smb2(1, true, &told)),
-        (0, &smb2(1, false, &answer("MUSTERMANN", "WS-7", true))),
-        (1, &smb2(1, true, b"")),
-        (0, &smb2(3, false, &wide("\\\\pacs01\\MUSTERMANN"))),
-        (0, &smb2(1, false, &answer("MUSTERMANN", "MUSTERMANN", true))),
-    ]);
-    expect(&said, &[
-        (0, Field::SmbDialect, "3.1.1"),
-        (0, Field::NtlmHost, "WS-7"),
-        (0, Field::Uses, "smb"),
-        (1, Field::SmbDialect, "3.0.2"),
-        (1, Field::NtlmHost, "PACS01"),
-        (1, Field::NtlmDomain, "CLINIC"),
-        (1, Field::NtlmDnsHost, "pacs01.clinic.example"),
-        (1, Field::NtlmVersion, "10.0.17763"),
-        (1, Field::Serves, "smb"),
-    ]);
+    let said = talk(
+        PORTS,
+        &[
+            (0, &smb2(0, false, &ask)),
+            (1, &smb2(0, true, &[65, 0, 1, 0, 0x02, 0x03, 0, 0])),
+            (0, &smb2(1, false, b"NTLMSSP\0\x01\0\0\0")),
+            (1, &smb2(1, true, &told)),
+            (0, &smb2(1, false, &answer("MUSTERMANN", "WS-7", true))),
+            (1, &smb2(1, true, b"")),
+            (0, &smb2(3, false, &wide("\\\\pacs01\\MUSTERMANN"))),
+            (0, &smb2(1, false, &answer("MUSTERMANN", "MUSTERMANN", true))),
+        ],
+    );
+    expect(
+        &said,
+        &[
+            (0, Field::SmbDialect, "3.1.1"),
+            (0, Field::NtlmHost, "WS-7"),
+            (0, Field::Uses, "smb"),
+            (1, Field::SmbDialect, "3.0.2"),
+            (1, Field::NtlmHost, "PACS01"),
+            (1, Field::NtlmDomain, "CLINIC"),
+            (1, Field::NtlmDnsHost, "pacs01.clinic.example"),
+            (1, Field::NtlmVersion, "10.0.17763"),
+            (1, Field::Serves, "smb"),
+        ],
+    );
     hides(&said, &["MUSTERMANN"]);
 }
 
@@ -110,25 +116,31 @@ fn smb1_tells_native_systems_and_no_user() {
     words[16] = 2;
     let ask = [&b"pwdPW"[..], b"MUSTERMANN\0MUSTERMANN\0Unix\0Samba\0"].concat();
     let token = [&b"tok"[..], &wide("Windows 5.1\0Windows 2000 LAN Manager\0CLINIC\0")].concat();
-    let said = talk([50000, 139], &[
-        (0, b"\x81\x00\x00\x44\x20FDEBENFDCACACACACACACACACACACACA\0\x20FDEBENFDCACACACACACACACACACACACA\0"),
-        (1, b"\x82\0\0\0"),
-        (0, &smb1(0x72, false, false, b"", b"\x02PC NETWORK PROGRAM 1.0\0\x02NT LM 0.12\0")),
-        (1, &smb1(0x72, true, false, &[1, 0], b"")),
-        (0, &smb1(0x73, false, false, &words, &ask)),
-        (1, &smb1(0x73, true, true, &[0xff, 0, 0, 0, 0, 0, 3, 0], &token)),
-        (0, &smb1(0x75, false, false, b"", b"\\\\x\\MUSTERMANN\0")),
-    ]);
-    expect(&said, &[
-        (0, Field::SmbDialect, "1.0"),
-        (0, Field::SmbNativeOs, "Unix"),
-        (0, Field::SmbNativeLanManager, "Samba"),
-        (0, Field::Uses, "smb"),
-        (1, Field::SmbDialect, "1.0"),
-        (1, Field::SmbNativeOs, "Windows 5.1"),
-        (1, Field::SmbNativeLanManager, "Windows 2000 LAN Manager"),
-        (1, Field::Serves, "smb"),
-    ]);
+    let said = talk(
+        [50000, 139],
+        &[
+            (0, b"\x81\x00\x00\x44\x20FDEBENFDCACACACACACACACACACACACA\0\x20FDEBENFDCACACACACACACACACACACACA\0"),
+            (1, b"\x82\0\0\0"),
+            (0, &smb1(0x72, false, false, b"", b"\x02PC NETWORK PROGRAM 1.0\0\x02NT LM 0.12\0")),
+            (1, &smb1(0x72, true, false, &[1, 0], b"")),
+            (0, &smb1(0x73, false, false, &words, &ask)),
+            (1, &smb1(0x73, true, true, &[0xff, 0, 0, 0, 0, 0, 3, 0], &token)),
+            (0, &smb1(0x75, false, false, b"", b"\\\\x\\MUSTERMANN\0")),
+        ],
+    );
+    expect(
+        &said,
+        &[
+            (0, Field::SmbDialect, "1.0"),
+            (0, Field::SmbNativeOs, "Unix"),
+            (0, Field::SmbNativeLanManager, "Samba"),
+            (0, Field::Uses, "smb"),
+            (1, Field::SmbDialect, "1.0"),
+            (1, Field::SmbNativeOs, "Windows 5.1"),
+            (1, Field::SmbNativeLanManager, "Windows 2000 LAN Manager"),
+            (1, Field::Serves, "smb"),
+        ],
+    );
     hides(&said, &["MUSTERMANN", "CLINIC"]);
 }
 
@@ -138,15 +150,26 @@ fn unicode_names_of_users_are_passed_over() {
     words[14] = 24;
     // Behind 24 octets of password comes one for the even place.
     let ask = [vec![0; 25], wide("MUSTERMANN\0CLINIC\0Windows 4.0\0Windows 4.0 LM\0")].concat();
-    let said = talk(PORTS, &[(0, &smb1(0x73, false, true, &words, &ask)), (0, &smb2(1, false, &answer("MUSTERMANN", "WS-8", false)))]);
-    expect(&said, &[(0, Field::SmbNativeOs, "Windows 4.0"), (0, Field::SmbNativeLanManager, "Windows 4.0 LM"), (0, Field::NtlmHost, "WS-8")]);
+    let said =
+        talk(PORTS, &[(0, &smb1(0x73, false, true, &words, &ask)), (0, &smb2(1, false, &answer("MUSTERMANN", "WS-8", false)))]);
+    expect(
+        &said,
+        &[
+            (0, Field::SmbNativeOs, "Windows 4.0"),
+            (0, Field::SmbNativeLanManager, "Windows 4.0 LM"),
+            (0, Field::NtlmHost, "WS-8"),
+        ],
+    );
 }
 
 #[test]
 fn long_messages_are_left_out() {
     let mut long = vec![0, 0, 0x40, 0];
     long.resize(4 + 0x4000, b'x');
-    let said = talk(PORTS, &[(1, &smb2(0, true, &[65, 0, 1, 0, 0x10, 0x02])), (1, &long), (1, &smb2(1, true, &challenge(&[(1, "PACS01")])))]);
+    let said = talk(
+        PORTS,
+        &[(1, &smb2(0, true, &[65, 0, 1, 0, 0x10, 0x02])), (1, &long), (1, &smb2(1, true, &challenge(&[(1, "PACS01")])))],
+    );
     assert!(said.contains(&(1, Field::NtlmHost, "PACS01".to_owned())), "{said:?}");
 }
 

@@ -1,5 +1,5 @@
-//! Telnet (RFC 854, 855): the first line that a server greets with out; commands are left out, and with the first octet that a client
-//! types nothing more is read (PRIVACY-2).
+//! Telnet (RFC 854, 855): the first line that a server greets with out; commands are left out, and with the first octet
+//! that a client types nothing more is read (PRIVACY-2).
 
 use zeroize::Zeroizing;
 
@@ -116,13 +116,16 @@ mod tests {
 
     #[test]
     fn the_first_line_before_the_client_types_leaves() {
-        let said = talk([50023, 23], &[
-            (1, b"\xff\xfd\x18\xff\xfd\x20"),
-            (0, b"\xff\xfb\x18\xff\xfa\x18\x00MUSTERMANN\xff\xf0"),
-            (1, b"\xff\xfb\x03\x1b[2J\r\n\r\n *** \r\n  ACME Switch\xff\xf1 5\r\nlogin: "),
-            (0, b"MUSTERMANN\r\n"),
-            (1, b"MUSTERMANN\r\nWelcome MUSTERMANN\r\n"),
-        ]);
+        let said = talk(
+            [50023, 23],
+            &[
+                (1, b"\xff\xfd\x18\xff\xfd\x20"),
+                (0, b"\xff\xfb\x18\xff\xfa\x18\x00MUSTERMANN\xff\xf0"),
+                (1, b"\xff\xfb\x03\x1b[2J\r\n\r\n *** \r\n  ACME Switch\xff\xf1 5\r\nlogin: "),
+                (0, b"MUSTERMANN\r\n"),
+                (1, b"MUSTERMANN\r\nWelcome MUSTERMANN\r\n"),
+            ],
+        );
         expect(&said, &[(1, Field::TelnetBanner, "ACME Switch 5"), (1, Field::Serves, "telnet"), (0, Field::Uses, "telnet")]);
         hides(&said, &["MUSTERMANN"]);
     }

@@ -72,15 +72,18 @@ fn certificate() -> Vec<u8> {
     let algorithm = der(0x30, &[&der(6, &[&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]])]);
     let validity = der(0x30, &[&der(23, &[b"200101000000Z"]), &der(23, &[b"300101000000Z"])]);
     let key = der(0x30, &[&algorithm, &der(3, &[&[0; 33]])]);
-    let to_be_signed = der(0x30, &[
-        &der(0xa0, &[&der(2, &[&[2]])]),
-        &der(2, &[&[5]]),
-        &algorithm,
-        &name(&[(3, "Root 1")]),
-        &validity,
-        &name(&[(10, "Acme Imaging"), (3, "ct-5.example")]),
-        &key,
-    ]);
+    let to_be_signed = der(
+        0x30,
+        &[
+            &der(0xa0, &[&der(2, &[&[2]])]),
+            &der(2, &[&[5]]),
+            &algorithm,
+            &name(&[(3, "Root 1")]),
+            &validity,
+            &name(&[(10, "Acme Imaging"), (3, "ct-5.example")]),
+            &key,
+        ],
+    );
     der(0x30, &[&to_be_signed, &algorithm, &der(3, &[&[0; 65]])])
 }
 
@@ -110,11 +113,14 @@ fn hellos_and_a_certificate_are_read_across_records() {
         (1, Field::TlsNotAfter, "1893456000"),
     ]);
     for size in [16000, 100, 41, 5] {
-        let said = talk(PORTS, &[
-            (0, &records(&client_hello(), size)),
-            (1, &records(&flight, size)),
-            (0, &records(&message(CERTIFICATE, b"MUSTERMANN"), size)),
-        ]);
+        let said = talk(
+            PORTS,
+            &[
+                (0, &records(&client_hello(), size)),
+                (1, &records(&flight, size)),
+                (0, &records(&message(CERTIFICATE, b"MUSTERMANN"), size)),
+            ],
+        );
         expect(&said, &expected);
         hides(&said, &["MUSTERMANN"]);
     }
@@ -123,7 +129,8 @@ fn hellos_and_a_certificate_are_read_across_records() {
 #[test]
 fn the_version_is_what_the_extension_says() {
     let flight = server_hello(&extension(43, &[3, 4]));
-    let said = talk(PORTS, &[(0, &records(&client_hello(), 900)), (1, &records(&flight, 900)), (1, b"\x17\x03\x03\x00\x05xxxxx")]);
+    let said =
+        talk(PORTS, &[(0, &records(&client_hello(), 900)), (1, &records(&flight, 900)), (1, b"\x17\x03\x03\x00\x05xxxxx")]);
     let mut expected = HELLO.to_vec();
     expected.extend_from_slice(&[(1, Field::Serves, "tls"), (0, Field::Uses, "tls"), (1, Field::TlsVersion, "1.3")]);
     expect(&said, &expected);
@@ -131,26 +138,33 @@ fn the_version_is_what_the_extension_says() {
 
 #[test]
 fn behind_a_proxy_the_client_alone_is_known() {
-    let said = talk(PORTS, &[
-        (0, b"CONNECT pacs.example:443 HTTP/1.1\r\n\r\n"),
-        (1, b"HTTP/1.1 200 Connection established\r\n\r\n"),
-        (0, &records(&client_hello(), 900)),
-        (1, &records(&server_hello(&[]), 900)),
-    ]);
+    let said = talk(
+        PORTS,
+        &[
+            (0, b"CONNECT pacs.example:443 HTTP/1.1\r\n\r\n"),
+            (1, b"HTTP/1.1 200 Connection established\r\n\r\n"),
+            (0, &records(&client_hello(), 900)),
+            (1, &records(&server_hello(&[]), 900)),
+        ],
+    );
     expect(&said, &[HELLO[0], HELLO[2], HELLO[3], (0, Field::Uses, "http"), (1, Field::Serves, "http")]);
 }
 
 #[test]
 fn a_greeting_or_a_confirm_may_come_before() {
-    for (protocol, field, greeting) in [("ftp", Field::FtpBanner, "220 ACME FTP\r\n"), ("smtp", Field::SmtpBanner, "220 ACME ESMTP\r\n")] {
-        let said = talk(PORTS, &[
-            (1, greeting.as_bytes()),
-            (0, b"STARTTLS\r\n"),
-            (1, b"220 go on\r\n"),
-            (0, &records(&client_hello(), 900)),
-        ]);
+    for (protocol, field, greeting) in
+        [("ftp", Field::FtpBanner, "220 ACME FTP\r\n"), ("smtp", Field::SmtpBanner, "220 ACME ESMTP\r\n")]
+    {
+        let said = talk(
+            PORTS,
+            &[(1, greeting.as_bytes()), (0, b"STARTTLS\r\n"), (1, b"220 go on\r\n"), (0, &records(&client_hello(), 900))],
+        );
         let mut expected = HELLO.to_vec();
-        expected.extend_from_slice(&[(1, field, greeting[4..].trim_end()), (1, Field::Serves, protocol), (0, Field::Uses, protocol)]);
+        expected.extend_from_slice(&[
+            (1, field, greeting[4..].trim_end()),
+            (1, Field::Serves, protocol),
+            (0, Field::Uses, protocol),
+        ]);
         expect(&said, &expected);
     }
     let negotiation = b"\x03\x00\x00\x13\x0e\xe0\0\0\0\0\0\x01\x00\x08\x00\x01\0\0\0";
@@ -160,7 +174,12 @@ fn a_greeting_or_a_confirm_may_come_before() {
 
 #[test]
 fn other_records_are_not_tls() {
-    for other in [&b"\x16\x02\x01\x00\x40\x01\0\0"[..], b"\x16\x03\x01\x00\x40\x05\0\0", b"\x17\x03\x03\x00\x40\x01", b"\x16\x03\x01\xff\xff\x01"] {
+    for other in [
+        &b"\x16\x02\x01\x00\x40\x01\0\0"[..],
+        b"\x16\x03\x01\x00\x40\x05\0\0",
+        b"\x17\x03\x03\x00\x40\x01",
+        b"\x16\x03\x01\xff\xff\x01",
+    ] {
         expect(&talk(PORTS, &[(0, other)]), &[]);
     }
     assert_eq!((begins(b"\x16"), begins(b"\x16\x03\x01"), begins(b"\x17")), (None, None, Some(false)));
