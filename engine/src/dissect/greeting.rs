@@ -11,6 +11,9 @@ const LINE_MAX: usize = 1024;
 /// Lines of one end behind which TLS does not begin any more.
 const LINES_MAX: usize = 64;
 
+/// Days of the week, as a date begins.
+const DAYS: [&[u8]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
+
 /// A conversation whose server greets.
 pub struct Greeting {
     protocol: Protocol,
@@ -32,7 +35,7 @@ impl Greeting {
         self.greeted = true;
         let Some(text) = line.strip_prefix(b"220") else { return };
         say.serves(self.server, self.protocol);
-        say.label(Who::End(self.server), self.field, text.strip_prefix(b"-").unwrap_or(text).trim_ascii());
+        say.label(Who::End(self.server), self.field, without_date(text.strip_prefix(b"-").unwrap_or(text)));
     }
 }
 
@@ -58,6 +61,14 @@ impl Conversation for Greeting {
         }
         Step::Read(end + 1)
     }
+}
+
+/// A greeting without the date (RFC 5322 section 3.3) at its end, which would make each one another.
+fn without_date(text: &[u8]) -> &[u8] {
+    let is_date = |window: &[u8]| DAYS.iter().any(|day| window.starts_with(day)) && window[3..] == *b", ";
+    let end = text.windows(5).position(is_date).unwrap_or(text.len());
+    let text = text[..end].trim_ascii();
+    text.strip_suffix(b";").unwrap_or(text).trim_ascii()
 }
 
 /// The first line, if it is there and greets.

@@ -38,7 +38,7 @@ mod tests {
         let said = talk(
             [25, 50025],
             &[
-                (0, b"220 mail.example ESMTP Postfix (Debian)\r\n"),
+                (0, b"220 mail.example ESMTP Postfix (Debian); Mon, 29 Jul 2019 19:01:46 +0200\r\n"),
                 (1, b"EHLO MUSTERMANN\r\n"),
                 (0, b"250-mail.example Hello MUSTERMANN\r\n250 AUTH PLAIN\r\n"),
                 (1, b"AUTH PLAIN TVVTVEVSTUFOTg==\r\nMAIL FROM:<MUSTERMANN@example>\r\nDATA\r\nSubject: MUSTERMANN\r\n.\r\n"),
