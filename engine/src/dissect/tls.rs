@@ -2,7 +2,7 @@
 //!
 //! Handshake messages are put together across records and segments. Of the client its hello alone is read, so that no
 //! certificate of a person is; of the server its hello, and up to TLS 1.2 the first certificate of its chain, as soon as
-//! that one is whole.
+//! its subject is there.
 
 mod certificate;
 mod hello;
@@ -151,14 +151,11 @@ impl Tls {
                 }
                 CERTIFICATE if self.version.is_none() => return false,
                 CERTIFICATE => {
-                    if let Some(certificate) = certificate::first(body) {
-                        certificate::tell(certificate, from, say);
+                    let certificate = certificate::first(body).unwrap_or_default();
+                    if certificate::tell(certificate, from, say).is_some() {
                         return false;
                     }
-                    if is_whole {
-                        return false;
-                    }
-                    return length < MESSAGE_MAX || way.message.len() < MESSAGE_MAX;
+                    return !is_whole;
                 }
                 SERVER_HELLO => return length < MESSAGE_MAX,
                 SERVER_HELLO_DONE => return false,
