@@ -11,7 +11,7 @@ pub const INTEGER: u8 = 0x02;
 pub fn head(reader: &mut Reader<'_>) -> Option<(u8, usize)> {
     let tag = reader.u8()?;
     let length = match reader.u8()? {
-        short @ 0..0x80 => usize::from(short),
+        short @ 0..=0x7f => usize::from(short),
         0x81 => usize::from(reader.u8()?),
         0x82 => usize::from(reader.u16()?),
         0x83 => reader.u24()? as usize,

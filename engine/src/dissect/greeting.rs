@@ -1,12 +1,18 @@
 //! Servers that greet with `220` (FTP, SMTP): the greeting out; of all that is said later nothing but that TLS begins.
 
-use super::{Conversation, Say, Step, Who, tls::{self, Tls}};
+use super::{
+    Conversation, Say, Step, Who,
+    tls::{self, Tls},
+};
 use crate::observation::{Field, Protocol};
 
 /// Longest line, octets.
 const LINE_MAX: usize = 1024;
 /// Lines of one end behind which TLS does not begin any more.
 const LINES_MAX: usize = 64;
+
+/// Days of the week, as a date begins.
+const DAYS: [&[u8]; 7] = [b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun"];
 
 /// A conversation whose server greets.
 pub struct Greeting {
@@ -29,7 +35,7 @@ impl Greeting {
         self.greeted = true;
         let Some(text) = line.strip_prefix(b"220") else { return };
         say.serves(self.server, self.protocol);
-        say.label(Who::End(self.server), self.field, text.strip_prefix(b"-").unwrap_or(text).trim_ascii());
+        say.label(Who::End(self.server), self.field, without_date(text.strip_prefix(b"-").unwrap_or(text)));
     }
 }
 
@@ -57,6 +63,14 @@ impl Conversation for Greeting {
     }
 }
 
+/// A greeting without the date (RFC 5322 section 3.3) at its end, which would make each one another.
+fn without_date(text: &[u8]) -> &[u8] {
+    let is_date = |window: &[u8]| DAYS.iter().any(|day| window.starts_with(day)) && window[3..] == *b", ";
+    let end = text.windows(5).position(is_date).unwrap_or(text.len());
+    let text = text[..end].trim_ascii();
+    text.strip_suffix(b";").unwrap_or(text).trim_ascii()
+}
+
 /// The first line, if it is there and greets.
 pub fn line_of(octets: &[u8]) -> Option<&[u8]> {
     let end = octets.iter().position(|octet| *octet == b'\n')?;
@@ -65,7 +79,8 @@ pub fn line_of(octets: &[u8]) -> Option<&[u8]> {
 
 /// A greeting may begin so.
 pub fn may_begin(octets: &[u8]) -> bool {
-    octets.iter().zip(b"220").all(|(a, b)| a == b) && octets.get(3).is_none_or(|octet| matches!(octet, b' ' | b'-' | b'\r' | b'\n'))
+    octets.iter().zip(b"220").all(|(a, b)| a == b)
+        && octets.get(3).is_none_or(|octet| matches!(octet, b' ' | b'-' | b'\r' | b'\n'))
 }
 
 /// One of `words` is in the line, in any case.

@@ -1,15 +1,17 @@
-//! HTTP/1 (RFC 9110, 9112) on any port: requests and responses in; names, products, realms, path templates and what descriptions say out.
+//! HTTP/1 (RFC 9110, 9112) on any port: requests and responses in; names, products, realms, path templates and what
+//! descriptions say out.
 //!
-//! Header lines are read one by one, however segments cut them. Bodies are left out by their length or chunks; what [`body_reader`] knows
-//! is looked at where it is held. Queries, credentials, cookies and every header that is not listed here stay unread (PRIVACY-2).
+//! Header lines are read one by one, however segments cut them. Bodies are left out by their length or chunks; what
+//! [`body_reader`] knows is looked at where it is held. Queries, credentials, cookies and every header that is not listed
+//! here stay unread (PRIVACY-2).
 
 mod body;
 mod path;
 
 use std::{collections::VecDeque, net::IpAddr};
 
-use self::body::{BODY_MAX, ReadBody};
 pub use self::body::body_reader;
+use self::body::{BODY_MAX, ReadBody};
 use super::{Conversation, Lead, Opening, Say, Step, Who, reader::header, tls::Tls};
 use crate::observation::{Field, Protocol};
 

@@ -8,40 +8,48 @@ fn requests_and_responses_are_read_on_one_connection() {
     let said = talk(PORTS, &[
         (0, b"GET /fhir/Patient/MUSTERMANN?name=MUSTERMANN HTTP/1.1\r\nHost: pacs.example:8080  \r\nUser-Agent: Viewer/2.1\t\r\n\
               Authorization: Basic TVVTVEVSTUFOTg==\r\nCookie: user=MUSTERMANN\r\n\r\n"),
-        (1, b"HTTP/1.1 401 Unauthorized \r\nServer: nginx/1.24\r\nWWW-Authenticate: Basic realm=\"Ward 3\", charset=x\r\nContent-Length: 32\r\n\r\n\
+        (1, b"HTTP/1.1 401 Unauthorized \r\nServer: nginx/1.24\r\nWWW-Authenticate: Basic realm=\"Ward 3\", charset=x\r\n\
+              Content-Length: 32\r\n\r\n\
               HTTP/1.1 200 OK\r\nServer: FALSE\r\n"),
-        (0, b"POST /MUSTERMANN/index.html HTTP/1.1\nhost: 10.0.0.2\nContent-Type: text/plain\nContent-Length: 17\n\nGET /x HTTP/1.1\r\n\
+        (0, b"POST /MUSTERMANN/index.html HTTP/1.1\nhost: 10.0.0.2\nContent-Type: text/plain\nContent-Length: 17\n\n\
+              GET /x HTTP/1.1\r\n\
               HEAD /status HTTP/1.1\r\n\r\nGET /nothing HTTP/1.1\r\n\r\n"),
         (1, b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
               f;x=y\r\nServer: false\r\n\r\n0\r\nServer: false\r\n\r\n\
               HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nHTTP/1.1 404 Not found\r\nServer: last\r\n\r\n"),
     ]);
-    expect(&said, &[
-        (0, Field::HttpAsked, "pacs.example"),
-        (0, Field::HttpAsked, "10.0.0.2"),
-        (0, Field::HttpUserAgent, "Viewer/2.1"),
-        (0, Field::Uses, "http"),
-        (1, Field::HttpHost, "pacs.example"),
-        (1, Field::HttpPath, "/*/index.html"),
-        (1, Field::HttpPath, "/fhir/Patient/*"),
-        (1, Field::HttpPath, "/status"),
-        (1, Field::HttpRealm, "Ward 3"),
-        (1, Field::HttpServer, "last"),
-        (1, Field::HttpServer, "nginx/1.24"),
-        (1, Field::Serves, "http"),
-    ]);
+    expect(
+        &said,
+        &[
+            (0, Field::HttpAsked, "pacs.example"),
+            (0, Field::HttpAsked, "10.0.0.2"),
+            (0, Field::HttpUserAgent, "Viewer/2.1"),
+            (0, Field::Uses, "http"),
+            (1, Field::HttpHost, "pacs.example"),
+            (1, Field::HttpPath, "/*/index.html"),
+            (1, Field::HttpPath, "/fhir/Patient/*"),
+            (1, Field::HttpPath, "/status"),
+            (1, Field::HttpRealm, "Ward 3"),
+            (1, Field::HttpServer, "last"),
+            (1, Field::HttpServer, "nginx/1.24"),
+            (1, Field::Serves, "http"),
+        ],
+    );
     hides(&said, &["MUSTERMANN", "TVVTVEVSTUFOTg", "Basic"]);
 }
 
 #[test]
 fn a_proxy_is_not_whom_its_client_asks() {
-    let said = talk(PORTS, &[
-        (0, b"GET http://far.example/MUSTERMANN HTTP/1.1\r\nHost: far.example\r\n\r\n"),
-        (1, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
-        (0, b"CONNECT far.example:443 HTTP/1.1\r\nHost: far.example:443\r\n\r\n"),
-        (1, b"HTTP/1.1 200 OK\r\n\r\n"),
-        (0, b"\x00\x01MUSTERMANN"),
-    ]);
+    let said = talk(
+        PORTS,
+        &[
+            (0, b"GET http://far.example/MUSTERMANN HTTP/1.1\r\nHost: far.example\r\n\r\n"),
+            (1, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+            (0, b"CONNECT far.example:443 HTTP/1.1\r\nHost: far.example:443\r\n\r\n"),
+            (1, b"HTTP/1.1 200 OK\r\n\r\n"),
+            (0, b"\x00\x01MUSTERMANN"),
+        ],
+    );
     expect(&said, &[(0, Field::HttpAsked, "far.example"), (0, Field::Uses, "http"), (1, Field::Serves, "http")]);
 }
 
@@ -59,7 +67,10 @@ fn told(answer: &[u8]) -> Vec<(Field, String)> {
     let turns: [Turn<'_>; 2] = [(0, b"GET /MUSTERMANN HTTP/1.1\r\n\r\n"), (1, answer)];
     let said = talk(PORTS, &turns);
     hides(&said, &["MUSTERMANN"]);
-    said.into_iter().filter(|(_, field, _)| !matches!(field, Field::Serves | Field::Uses | Field::HttpPath)).map(|(_, f, v)| (f, v)).collect()
+    said.into_iter()
+        .filter(|(_, field, _)| !matches!(field, Field::Serves | Field::Uses | Field::HttpPath))
+        .map(|(_, f, v)| (f, v))
+        .collect()
 }
 
 #[test]
@@ -87,7 +98,10 @@ fn descriptions_are_read_with_a_length_in_chunks_and_to_the_end() {
     assert_eq!(told(&answer("Content-Type: text/xml\r\nTransfer-Encoding: gzip, Chunked", &chunks)), with_next);
     assert_eq!(told(&answer("Content-Type: text/plain", DESCRIPTION)), []);
     assert_eq!(told(&answer("Content-Type: text/xml\r\nContent-Encoding: gzip", DESCRIPTION)), []);
-    assert_eq!(told(&answer("Content-Type: text/xml", b"<root><device><manufacturer>MUSTERMANN</manufacturer></device></root>")), []);
+    assert_eq!(
+        told(&answer("Content-Type: text/xml", b"<root><device><manufacturer>MUSTERMANN</manufacturer></device></root>")),
+        []
+    );
 }
 
 #[test]
@@ -102,16 +116,26 @@ fn long_bodies_are_left_out_behind_what_is_looked_at() {
 #[test]
 fn of_fhir_capabilities_alone_leave() {
     let fhir = |body: &[u8]| told(&answer("Content-Type: application/fhir+json;charset=UTF-8", body));
-    let capability = br#"{"resourceType" : "CapabilityStatement","publisher":"MUSTERMANN","software": {"name":"HAPI FHIR Server","version":"6.2"}}"#;
+    let capability = br#"{"resourceType" : "CapabilityStatement","publisher":"MUSTERMANN",
+        "software": {"name":"HAPI FHIR Server","version":"6.2"}}"#;
     assert_eq!(fhir(capability), [(Field::HttpFhir, "HAPI FHIR Server 6.2".to_owned())]);
     assert_eq!(fhir(br#"{"resourceType":"Patient","software":{"name":"MUSTERMANN"}}"#), []);
-    assert_eq!(fhir(br#"{"resourceType":"Bundle","entry":[{"resourceType":"CapabilityStatement","software":{"name":"MUSTERMANN"}}]}"#), []);
+    assert_eq!(
+        fhir(br#"{"resourceType":"Bundle","entry":[{"resourceType":"CapabilityStatement","software":{"name":"MUSTERMANN"}}]}"#),
+        []
+    );
     assert_eq!(fhir(br#"{"resourceType":"CapabilityStatement","software":{"name":"a\"MUSTERMANN"}}"#), []);
 }
 
 #[test]
 fn other_text_is_not_http() {
-    for other in [&b"OPTIONS rtsp://10.0.0.2/ RTSP/1.0\r\n\r\n"[..], b"SSH-2.0-x\r\n", b"HTTP/2 200\r\n\r\n", b"get / HTTP/1.1\r\n\r\n", b"\0\0"] {
+    for other in [
+        &b"OPTIONS rtsp://10.0.0.2/ RTSP/1.0\r\n\r\n"[..],
+        b"XSH-2.0-x\r\n",
+        b"HTTP/2 200\r\n\r\n",
+        b"get / HTTP/1.1\r\n\r\n",
+        b"\0\0",
+    ] {
         expect(&talk(PORTS, &[(0, other), (1, b"HTTP/3\r\n")]), &[]);
     }
 }

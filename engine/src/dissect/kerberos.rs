@@ -1,4 +1,5 @@
-//! Kerberos over UDP and TCP (RFC 4120 sections 5.4, 5.9, 7.2): that one end answers the other out; principals stay unread (PRIVACY-2).
+//! Kerberos over UDP and TCP (RFC 4120 sections 5.4, 5.9, 7.2): that one end answers the other out; principals stay
+//! unread (PRIVACY-2).
 
 use super::{Conversation, Lead, Opening, Packet, Say, Step, asn1, reader::Reader};
 use crate::observation::Protocol;

@@ -2,7 +2,11 @@
 //!
 //! The cookie and the routing token of a request name a user: they are passed over (PRIVACY-2).
 
-use super::{Conversation, Lead, Opening, Say, Step, reader::Reader, tls::{self, Tls}};
+use super::{
+    Conversation, Lead, Opening, Say, Step,
+    reader::Reader,
+    tls::{self, Tls},
+};
 use crate::observation::Protocol;
 
 const PORT: u16 = 3389;
@@ -22,7 +26,8 @@ fn pdu(octets: &[u8]) -> Result<Option<(u8, &[u8])>, ()> {
     let mut reader = Reader::new(octets);
     let fixed = reader.array::<FIXED>().ok_or(())?;
     let length = usize::from(u16::from_be_bytes([fixed[2], fixed[3]]));
-    let is_pdu = matches!(fixed[5], REQUEST | CONFIRM) && length >= FIXED && usize::from(fixed[4]) + 5 == length && fixed[10] == 0;
+    let is_pdu =
+        matches!(fixed[5], REQUEST | CONFIRM) && length >= FIXED && usize::from(fixed[4]) + 5 == length && fixed[10] == 0;
     if !is_pdu {
         return Ok(None);
     }
@@ -85,10 +90,10 @@ mod tests {
         let said = talk([50000, 4000], &[(0, &request), (1, &confirm), (0, b"MUSTERMANN"), (1, b"MUSTERMANN")]);
         expect(&said, &[(1, Field::Serves, "rdp"), (0, Field::Uses, "rdp")]);
         hides(&said, &["MUSTERMANN"]);
-        expect(&talk([3389, 50000], &[(1, &pdu_of(REQUEST, b"")), (0, &pdu_of(CONFIRM, b""))]), &[
-            (0, Field::Serves, "rdp"),
-            (1, Field::Uses, "rdp"),
-        ]);
+        expect(
+            &talk([3389, 50000], &[(1, &pdu_of(REQUEST, b"")), (0, &pdu_of(CONFIRM, b""))]),
+            &[(0, Field::Serves, "rdp"), (1, Field::Uses, "rdp")],
+        );
     }
 
     #[test]

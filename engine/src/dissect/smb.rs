@@ -20,7 +20,9 @@ const SMB2: &[u8] = b"\xfeSMB";
 /// Whether an opening is a message of SMB, or the session request before it (RFC 1002 section 4.3).
 pub fn open(lead: &Lead<'_>) -> Opening {
     match lead.octets {
-        [0, 0, _, _, b @ ..] if b.len() >= 4 && (b.starts_with(SMB1) || b.starts_with(SMB2)) => Opening::Yes(Box::new(Smb::default())),
+        [0, 0, _, _, b @ ..] if b.len() >= 4 && (b.starts_with(SMB1) || b.starts_with(SMB2)) => {
+            Opening::Yes(Box::new(Smb::default()))
+        }
         [0, 0, _, _, b @ ..] if SMB1.starts_with(b) || SMB2.starts_with(b) => lead.more(),
         [0] | [0, 0] | [0, 0, _] => lead.more(),
         [SESSION_REQUEST, 0, 0, 68..=74, ..] if lead.is_on(&[NETBIOS_PORT]) => Opening::Yes(Box::new(Smb::default())),

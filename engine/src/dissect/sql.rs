@@ -1,4 +1,5 @@
-//! SQL Server (MS-TDS sections 2.2.3.1, 2.2.6.5): the version of a pre-login answer out; logins and statements stay unread (PRIVACY-2).
+//! SQL Server (MS-TDS sections 2.2.3.1, 2.2.6.5): the version of a pre-login answer out; logins and statements stay
+//! unread (PRIVACY-2).
 
 use super::{Conversation, Lead, Opening, Say, Step, Who, reader::Reader};
 use crate::observation::{Field, Protocol};

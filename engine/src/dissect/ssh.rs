@@ -58,10 +58,7 @@ mod tests {
             (0, b"\0\0\x05\xdcMUSTERMANN\n"),
             (1, b"SSH-2.0-MUSTERMANN\n"),
         ];
-        let banners = [
-            (0, Field::SshBanner, "OpenSSH_9.2p1 Debian-2"),
-            (1, Field::SshBanner, "Cisco-1.25"),
-        ];
+        let banners = [(0, Field::SshBanner, "OpenSSH_9.2p1 Debian-2"), (1, Field::SshBanner, "Cisco-1.25")];
         expect(&talk([50022, 22], &turns), &[banners[0], banners[1], (1, Field::Serves, "ssh"), (0, Field::Uses, "ssh")]);
         expect(&talk([2222, 50022], &turns), &[banners[0], banners[1], (0, Field::Serves, "ssh"), (1, Field::Uses, "ssh")]);
     }

@@ -1,5 +1,5 @@
-//! Telnet (RFC 854, 855): the first line that a server greets with out; commands are left out, and with the first octet that a client
-//! types nothing more is read (PRIVACY-2).
+//! Telnet (RFC 854, 855): the first line that a server greets with out; commands are left out, and with the first octet
+//! that a client types nothing more is read (PRIVACY-2).
 
 use zeroize::Zeroizing;
 
@@ -12,6 +12,8 @@ const IAC: u8 = 255;
 const SUBNEGOTIATION: u8 = 250;
 const END_OF_IT: u8 = 240;
 const ESCAPE: u8 = 0x1b;
+/// Options on any port: those that are registered up to this one.
+const OPTION_MAX: u8 = 49;
 /// Longest subnegotiation that is waited for, octets.
 const SUBNEGOTIATION_MAX: usize = 512;
 
@@ -19,10 +21,10 @@ const SUBNEGOTIATION_MAX: usize = 512;
 pub fn open(lead: &Lead<'_>) -> Opening {
     let server = lead.ports.iter().position(|port| PORTS.contains(port)).unwrap_or_else(|| lead.likely_server());
     let is_telnet = match lead.octets {
-        [IAC, SUBNEGOTIATION..=254, ..] => true,
-        [IAC] => return lead.more(),
-        [first, ..] => lead.from == server && lead.is_on(PORTS) && (first.is_ascii_graphic() || first.is_ascii_whitespace()),
-        [] => return lead.more(),
+        [IAC, SUBNEGOTIATION..=254, ..] if lead.is_on(PORTS) => true,
+        [IAC, 251..=254, option, ..] => *option <= OPTION_MAX,
+        [] | [IAC] | [IAC, 251..=254] => return lead.more(),
+        [first, ..] => lead.from == server && lead.is_on(PORTS) && is_text(*first),
     };
     if is_telnet { Opening::Yes(Box::new(Telnet { server, line: Zeroizing::default(), is_over: false })) } else { Opening::No }
 }
@@ -45,6 +47,11 @@ impl Conversation for Telnet {
                 None if octets.len() > SUBNEGOTIATION_MAX => Step::Enough,
                 None => Step::Read(0),
             },
+            // What is not text is not a banner.
+            [first, ..] if from == self.server && !is_text(*first) => {
+                self.is_over = true;
+                Step::Enough
+            }
             [first, ..] if from == self.server => {
                 if matches!(first, b'\r' | b'\n') {
                     self.end(say);
@@ -89,6 +96,11 @@ impl Telnet {
     }
 }
 
+/// An octet of a text: printable, or a NUL, BEL, BS or blank of the terminal's (RFC 854).
+const fn is_text(octet: u8) -> bool {
+    matches!(octet, 0x20..0x7f | 0 | 7..=13)
+}
+
 /// Octets of the command or terminal sequence (ECMA-48 section 5.4) that comes first; `None`: it has not ended.
 fn command(octets: &[u8]) -> Option<usize> {
     let mut reader = Reader::new(octets);
@@ -116,13 +128,16 @@ mod tests {
 
     #[test]
     fn the_first_line_before_the_client_types_leaves() {
-        let said = talk([50023, 23], &[
-            (1, b"\xff\xfd\x18\xff\xfd\x20"),
-            (0, b"\xff\xfb\x18\xff\xfa\x18\x00MUSTERMANN\xff\xf0"),
-            (1, b"\xff\xfb\x03\x1b[2J\r\n\r\n *** \r\n  ACME Switch\xff\xf1 5\r\nlogin: "),
-            (0, b"MUSTERMANN\r\n"),
-            (1, b"MUSTERMANN\r\nWelcome MUSTERMANN\r\n"),
-        ]);
+        let said = talk(
+            [50023, 23],
+            &[
+                (1, b"\xff\xfd\x18\xff\xfd\x20"),
+                (0, b"\xff\xfb\x18\xff\xfa\x18\x00MUSTERMANN\xff\xf0"),
+                (1, b"\xff\xfb\x03\x1b[2J\r\n\r\n *** \r\n  ACME Switch\xff\xf1 5\r\nlogin: "),
+                (0, b"MUSTERMANN\r\n"),
+                (1, b"MUSTERMANN\r\nWelcome MUSTERMANN\r\n"),
+            ],
+        );
         expect(&said, &[(1, Field::TelnetBanner, "ACME Switch 5"), (1, Field::Serves, "telnet"), (0, Field::Uses, "telnet")]);
         hides(&said, &["MUSTERMANN"]);
     }
@@ -138,6 +153,8 @@ mod tests {
     #[test]
     fn other_octets_are_not_telnet() {
         expect(&talk([4000, 50023], &[(0, b"login\r\n"), (1, b"\xff\x00x\r\n")]), &[]);
+        expect(&talk([4000, 50023], &[(0, b"\xff\xfb\x99x\r\n")]), &[]);
+        expect(&talk([23, 50023], &[(0, b"ab\xc3\x28x\r\nMUSTERMANN\r\n")]), &[]);
         expect(&talk([23, 50023], &[(1, b"text of a client\r\n"), (0, b"\x00\x01\r\n")]), &[]);
     }
 }

@@ -1,7 +1,8 @@
 //! TLS (RFC 8446, 5246, 6066): hellos and certificates in; names, versions, fingerprints and who certified whom out.
 //!
-//! Handshake messages are put together across records and segments. Of the client its hello alone is read, so that no certificate of a
-//! person is; of the server its hello, and up to TLS 1.2 the first certificate of its chain, as soon as that one is whole.
+//! Handshake messages are put together across records and segments. Of the client its hello alone is read, so that no
+//! certificate of a person is; of the server its hello, and up to TLS 1.2 the first certificate of its chain, as soon as
+//! its subject is there.
 
 mod certificate;
 mod hello;
@@ -92,7 +93,9 @@ impl Conversation for Tls {
         let way = &mut self.ways[from & 1];
         if way.record_left == 0 {
             let mut reader = Reader::new(octets);
-            let (Some(kind), Some(version), Some(length)) = (reader.u8(), reader.u16(), reader.u16()) else { return Step::Read(0) };
+            let (Some(kind), Some(version), Some(length)) = (reader.u8(), reader.u16(), reader.u16()) else {
+                return Step::Read(0);
+            };
             // What is behind the hellos is encrypted, or about to be.
             if kind != HANDSHAKE || version >> 8 != 3 || length > RECORD_MAX {
                 return Step::Enough;
@@ -127,11 +130,12 @@ impl Tls {
             let octets = 4 + length;
             let body = reader.take_up_to(length);
             match kind {
-                CLIENT_HELLO if is_whole => {
-                    if let Some(hello) = ClientHello::read(body) {
+                // A sample may cut it: what it asks for is said as soon as that is there.
+                CLIENT_HELLO => {
+                    if let Some(hello) = ClientHello::read(body, is_whole) {
                         hello.tell(from, self.for_another, say);
                     }
-                    return false;
+                    return !is_whole && length < MESSAGE_MAX;
                 }
                 SERVER_HELLO if is_whole => {
                     self.version = server_version(body);
@@ -147,16 +151,13 @@ impl Tls {
                 }
                 CERTIFICATE if self.version.is_none() => return false,
                 CERTIFICATE => {
-                    if let Some(certificate) = certificate::first(body) {
-                        certificate::tell(certificate, from, say);
+                    let certificate = certificate::first(body).unwrap_or_default();
+                    if certificate::tell(certificate, from, say).is_some() {
                         return false;
                     }
-                    if is_whole {
-                        return false;
-                    }
-                    return length < MESSAGE_MAX || way.message.len() < MESSAGE_MAX;
+                    return !is_whole;
                 }
-                CLIENT_HELLO | SERVER_HELLO => return length < MESSAGE_MAX,
+                SERVER_HELLO => return length < MESSAGE_MAX,
                 SERVER_HELLO_DONE => return false,
                 _ => {}
             }

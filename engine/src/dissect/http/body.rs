@@ -13,8 +13,9 @@ use crate::{
 /// Octets of a body that are looked at.
 pub const BODY_MAX: usize = 4 << 10;
 
-/// Reads the beginning of a body that the end of that number sent: again from its start whenever more of it is there, so that what a
-/// sample's budget cuts off is read as far as it came. A reader says again what it said; the assembler's owner leaves repetitions out.
+/// Reads the beginning of a body that the end of that number sent: again from its start whenever more of it is there, so
+/// that what a sample's budget cuts off is read as far as it came. A reader says again what it said; the assembler's
+/// owner leaves repetitions out.
 pub type ReadBody = fn(&[u8], usize, &mut Say<'_>);
 
 /// Readers by media type (RFC 9110 section 8.3.1), which may have parameters.
@@ -78,7 +79,8 @@ fn element<'a>(xml: &'a [u8], name: &str) -> Option<&'a [u8]> {
 
 /// FHIR R4 section 5.1: the resource type comes first in what servers write, and in any case before it is needed.
 fn capability(body: &[u8], from: usize, say: &mut Say<'_>) {
-    let is_capability = string(body, b"\"resourceType\"").is_some_and(|value| matches!(value, b"CapabilityStatement" | b"Conformance"));
+    let is_capability =
+        string(body, b"\"resourceType\"").is_some_and(|value| matches!(value, b"CapabilityStatement" | b"Conformance"));
     if !is_capability {
         return;
     }
@@ -97,7 +99,12 @@ fn capability(body: &[u8], from: usize, say: &mut Say<'_>) {
 
 /// The string behind a key. One with an escape is left alone.
 fn string<'a>(json: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
-    let rest = json.get(find(json, key)? + key.len()..)?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
+    let rest = json
+        .get(find(json, key)? + key.len()..)?
+        .trim_ascii_start()
+        .strip_prefix(b":")?
+        .trim_ascii_start()
+        .strip_prefix(b"\"")?;
     let end = rest.iter().position(|octet| matches!(octet, b'"' | b'\\'))?;
     (rest.get(end) == Some(&b'"')).then(|| &rest[..end])
 }

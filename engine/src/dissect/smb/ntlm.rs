@@ -99,7 +99,7 @@ fn part(message: &[u8], at: usize) -> Option<&[u8]> {
 
 /// Little-endian UTF-16 as ASCII; `None` when something else is in it, or too much.
 pub fn narrow(octets: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    if octets.len() > NAME_MAX || octets.len() % 2 != 0 {
+    if octets.len() > NAME_MAX || !octets.len().is_multiple_of(2) {
         return None;
     }
     let mut text = Zeroizing::new(Vec::with_capacity(octets.len() / 2));

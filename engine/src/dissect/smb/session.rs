@@ -38,7 +38,7 @@ pub fn tell(message: &[u8], is_answer: bool, from: usize, say: &mut Say<'_>) -> 
     let start = 32 + 1 + 2 * words + 2;
     let mut texts = Reader::new(reader.take_up_to(octets));
     texts.skip(token)?;
-    if is_unicode && (start + token) % 2 != 0 {
+    if is_unicode && !(start + token).is_multiple_of(2) {
         texts.skip(1)?;
     }
     for _ in 0..names {

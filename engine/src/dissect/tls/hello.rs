@@ -1,4 +1,5 @@
-//! Hellos (RFC 8446 section 4.1, RFC 6066 section 3, RFC 7301): octets in; what a client asks for and what a server agreed to out.
+//! Hellos (RFC 8446 section 4.1, RFC 6066 section 3, RFC 7301): octets in; what a client asks for and what a server
+//! agreed to out.
 
 use super::ja4;
 use crate::{
@@ -26,13 +27,16 @@ pub struct ClientHello<'a> {
     pub server_name: Option<&'a [u8]>,
     /// The first application protocol that is offered.
     pub alpn: Option<&'a [u8]>,
+    /// All of it is there.
+    pub is_whole: bool,
 }
 
 impl<'a> ClientHello<'a> {
-    /// Reads the body of the message. One without extensions ends behind the compression methods.
-    pub fn read(body: &'a [u8]) -> Option<Self> {
+    /// Reads the body of the message, or what is there of it when it reaches into the extensions. One without any ends behind the
+    /// compression methods.
+    pub fn read(body: &'a [u8], is_whole: bool) -> Option<Self> {
         let mut reader = Reader::new(body);
-        let mut hello = Self { version: reader.u16()?, ..Self::default() };
+        let mut hello = Self { version: reader.u16()?, is_whole, ..Self::default() };
         reader.skip(32)?;
         let session = reader.u8()?;
         reader.skip(session.into())?;
@@ -41,10 +45,12 @@ impl<'a> ClientHello<'a> {
         let methods = reader.u8()?;
         reader.skip(methods.into())?;
         let Some(length) = reader.u16() else { return Some(hello) };
-        let mut extensions = reader.part(length.into())?;
+        let mut extensions = Reader::new(reader.take_up_to(length.into()));
         while let Some(kind) = extensions.u16() {
-            let length = extensions.u16()?;
-            let extension = extensions.part(length.into())?;
+            let Some(extension) = extensions.u16().and_then(|length| extensions.part(length.into())) else {
+                hello.is_whole = false;
+                break;
+            };
             if !is_grease(kind) {
                 hello.extensions.push(kind);
                 hello.extension(kind, extension);
@@ -93,7 +99,9 @@ impl<'a> ClientHello<'a> {
         if let Some(alpn) = self.alpn {
             say.text(Who::End(from), Field::TlsAlpn, alpn);
         }
-        say.text(Who::End(from), Field::TlsJa4, ja4::fingerprint(self).as_bytes());
+        if self.is_whole {
+            say.text(Who::End(from), Field::TlsJa4, ja4::fingerprint(self).as_bytes());
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! JA4: a client hello in; its fingerprint out, after the published description of the method (FoxIO, BSD 3-Clause).
 //!
-//! Three parts, joined by `_`: what can be read off (transport, version, whether a name is asked for, numbers of cipher suites and
-//! extensions, first application protocol), the hash of the sorted suites, and the hash of the sorted extensions with the signature
-//! algorithms as they came. QUIC is not read here: the first letter is always `t`.
+//! Three parts, joined by `_`: what can be read off (transport, version, whether a name is asked for, numbers of cipher
+//! suites and extensions, first application protocol), the hash of the sorted suites, and the hash of the sorted
+//! extensions with the signature algorithms as they came. QUIC is not read here: the first letter is always `t`.
 
 use sha2::{Digest, Sha256};
 
@@ -73,14 +73,17 @@ mod tests {
         let mut hello = ClientHello {
             version: 0x0304,
             ciphers: vec![
-                0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014, 0x009c, 0x009d, 0x002f, 0x0035,
+                0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014, 0x009c, 0x009d, 0x002f,
+                0x0035,
             ],
             extensions: vec![
-                0x001b, 0x0000, 0x0033, 0x0010, 0x4469, 0x0017, 0x002d, 0x000d, 0x0005, 0x0023, 0x0012, 0x002b, 0xff01, 0x000b, 0x000a, 0x0015,
+                0x001b, 0x0000, 0x0033, 0x0010, 0x4469, 0x0017, 0x002d, 0x000d, 0x0005, 0x0023, 0x0012, 0x002b, 0xff01, 0x000b,
+                0x000a, 0x0015,
             ],
             signatures: vec![0x0403, 0x0804, 0x0401, 0x0503, 0x0805, 0x0501, 0x0806, 0x0601],
             server_name: None,
             alpn: Some(b"h2"),
+            is_whole: true,
         };
         assert_eq!(fingerprint(&hello), "t13d1516h2_8daaf6152771_e5627efa2ab1");
         hello.extensions.reverse();
