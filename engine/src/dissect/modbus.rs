@@ -29,8 +29,9 @@ pub fn open(lead: &Lead<'_>) -> Opening {
         _ => false,
     };
     let on_port = lead.ports.iter().position(|port| *port == PORT);
-    let is_frame = LENGTHS.contains(&length) && is_function(function);
     let is_one = lead.octets.len() == HEAD + usize::from(length);
+    // A scan goes through all functions, public or not.
+    let is_frame = LENGTHS.contains(&length) && (is_function(function) || is_one);
     match on_port {
         Some(server) if is_frame => Opening::Yes(Box::new(Modbus { server })),
         None if exact && is_one => Opening::Yes(Box::new(Modbus { server: 1 - lead.from })),
