@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_outstation_is_told_by_the_direction_bit() {
-        // The check of a head that IEEE 1815 prints: 05 64 05 C0 01 00 0C 00 has 0x21 0x91? A reset link to 1 from 1024.
+        // A link reset of station 1 by master 1024.
         assert_eq!(check(&[0x05, 0x64, 0x05, 0xc0, 0x01, 0x00, 0x00, 0x04]), u16::from_le_bytes([0xe9, 0x21]));
         let expect = [(1, Field::Serves, "dnp3"), (0, Field::Uses, "dnp3")];
         probe::says(read, 1, [40000, 20000], &frame(0x44), &expect);

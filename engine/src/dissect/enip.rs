@@ -1,4 +1,5 @@
-//! EtherNet/IP (CIP volume 2, chapter 2): the identity that a device answers to ListIdentity with. Other commands only show who serves.
+//! EtherNet/IP (CIP volume 2, chapter 2): the identity that a device answers to ListIdentity with. Other commands only show who
+//! serves.
 
 use super::{Conversation, Lead, Opening, Packet, Say, Step, Who, reader::Reader};
 use crate::observation::{Field, Protocol};

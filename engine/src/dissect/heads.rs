@@ -14,7 +14,8 @@ pub struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// The head that `octets` begin with and its length, empty line included; `None` while that has not come. `Err`: it never will.
+    /// The head that `octets` begin with and its length, empty line included; `None` while that has not come. `Err`: it never
+    /// will.
     pub fn read(octets: &'a [u8]) -> Result<Option<(Self, usize)>, ()> {
         let end = octets.get(..octets.len().min(HEAD_MAX)).and_then(|head| reader::find(head, b"\r\n\r\n"));
         match end {

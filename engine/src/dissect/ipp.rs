@@ -24,7 +24,8 @@ const NAMES: &[(&[u8], Field)] = &[
 pub fn body(octets: &[u8], from: usize, say: &mut Say<'_>) {
     let mut reader = Reader::new(octets);
     let (Some([1 | 2, 0..=2]), Some(status), Some(_)) = (reader.array::<2>(), reader.u16(), reader.u32()) else { return };
-    // RFC 8011 appendix B: successful, or an error of client or server. The numbers of requests with printer attributes are others.
+    // RFC 8011 appendix B: successful, or an error of client or server. The numbers of requests with printer attributes are
+    // others.
     if !matches!(status, 0..=7 | 0x0400..=0x05ff) {
         return;
     }
@@ -39,7 +40,8 @@ pub fn body(octets: &[u8], from: usize, say: &mut Say<'_>) {
     }
 }
 
-/// Values of [`NAMES`] in the group of printer attributes; `None` without one. A server that lists several printers is none of them.
+/// Values of [`NAMES`] in the group of printer attributes; `None` without one. A server that lists several printers is none of
+/// them.
 fn printer<'a>(reader: &mut Reader<'a>) -> Option<[Option<&'a [u8]>; NAMES.len()]> {
     let mut found = None;
     let mut is_printer = false;

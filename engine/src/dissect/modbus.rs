@@ -1,5 +1,5 @@
-//! Modbus/TCP (Modbus Messaging on TCP/IP 1.0b, Application Protocol 1.1b3): device identification and server ids. Registers and coils are
-//! stepped over.
+//! Modbus/TCP (Modbus Messaging on TCP/IP 1.0b, Application Protocol 1.1b3): device identification and server ids. Registers and
+//! coils are stepped over.
 
 use super::{Conversation, Lead, Opening, Say, Step, Who, reader::Reader};
 use crate::observation::{Field, Protocol};
@@ -29,8 +29,9 @@ pub fn open(lead: &Lead<'_>) -> Opening {
         _ => false,
     };
     let on_port = lead.ports.iter().position(|port| *port == PORT);
-    let is_frame = LENGTHS.contains(&length) && is_function(function);
     let is_one = lead.octets.len() == HEAD + usize::from(length);
+    // A scan goes through all functions, public or not.
+    let is_frame = LENGTHS.contains(&length) && (is_function(function) || is_one);
     match on_port {
         Some(server) if is_frame => Opening::Yes(Box::new(Modbus { server })),
         None if exact && is_one => Opening::Yes(Box::new(Modbus { server: 1 - lead.from })),
@@ -57,16 +58,13 @@ impl Conversation for Modbus {
         }
         let Some(mut frame) = reader.part(length.into()) else { return Step::Read(0) };
         let (Some(_unit), Some(function)) = (frame.u8(), frame.u8()) else { return Step::Enough };
-        if !is_function(function) {
-            return Step::Enough;
-        }
         if from == self.server {
             say.serves(from, Protocol::Modbus);
             match function {
-                0x2b => drop(identification(&mut frame, from, say)),
-                0x11 => drop(server_id(&mut frame, from, say)),
-                _ => {}
-            }
+                0x2b => identification(&mut frame, from, say),
+                0x11 => server_id(&mut frame, from, say),
+                _ => None,
+            };
         }
         Step::Read(HEAD + usize::from(length))
     }
@@ -103,7 +101,10 @@ fn server_id(frame: &mut Reader<'_>, from: usize, say: &mut Say<'_>) -> Option<(
     let id = frame.take(octets.into())?;
     let run = id.split(|octet| !(0x20..0x7f).contains(octet)).max_by_key(|run| run.len())?;
     let is_name = run.len() >= NAME_MIN && run.iter().any(u8::is_ascii_alphabetic);
-    is_name.then(|| drop(say.text(Who::End(from), Field::ModbusProductName, run)))
+    if is_name {
+        say.text(Who::End(from), Field::ModbusProductName, run);
+    }
+    Some(())
 }
 
 /// Shorter printable runs come by chance.

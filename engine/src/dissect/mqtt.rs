@@ -1,5 +1,5 @@
-//! MQTT 3.1, 3.1.1 and 5 (OASIS): version and client identifier of a CONNECT packet. User names, passwords, wills, topics and messages are
-//! not read: nothing behind the first packet of either end is.
+//! MQTT 3.1, 3.1.1 and 5 (OASIS): version and client identifier of a CONNECT packet. User names, passwords, wills, topics and
+//! messages are not read: nothing behind the first packet of either end is.
 
 use super::{Conversation, Lead, Opening, Say, Step, Who, reader::Reader};
 use crate::observation::{Field, Protocol};
@@ -56,13 +56,9 @@ fn connect(octets: &[u8]) -> Result<Option<Connect<'_>>, ()> {
         return Err(());
     }
     let Some(length) = variable(&mut reader)? else { return Ok(None) };
-    let (name, version_of): (&[u8], fn(u8) -> Option<&'static str>) = match reader.rest() {
-        [0, 4, ..] => (b"\0\x04MQTT", |level| match level {
-            4 => Some("3.1.1"),
-            5 => Some("5"),
-            _ => None,
-        }),
-        [0, 6, ..] => (b"\0\x06MQIsdp", |level| (level == 3).then_some("3.1")),
+    let name: &[u8] = match reader.rest() {
+        [0, 4, ..] => b"\0\x04MQTT",
+        [0, 6, ..] => b"\0\x06MQIsdp",
         [] | [0] => return Ok(None),
         _ => return Err(()),
     };
@@ -73,9 +69,18 @@ fn connect(octets: &[u8]) -> Result<Option<Connect<'_>>, ()> {
     let (Some(_), Some(level), Some(flags), Some(_)) = (reader.skip(name.len()), reader.u8(), reader.u8(), reader.u16()) else {
         return Ok(None);
     };
-    // Bridges set the highest bit; the lowest bit of the flags is reserved.
-    let version = version_of(level & 0x7f).filter(|_| flags & 1 == 0).ok_or(())?;
-    Ok(Some(Connect { version, level: level & 0x7f, rest: reader }))
+    // Bridges set the highest bit of the level; the lowest bit of the flags is reserved.
+    let level = level & 0x7f;
+    let version = match (name, level) {
+        (b"\0\x06MQIsdp", 3) => "3.1",
+        (b"\0\x04MQTT", 4) => "3.1.1",
+        (b"\0\x04MQTT", 5) => "5",
+        _ => return Err(()),
+    };
+    if flags & 1 != 0 {
+        return Err(());
+    }
+    Ok(Some(Connect { version, level, rest: reader }))
 }
 
 fn client_id<'a>(level: u8, rest: &mut Reader<'a>) -> Option<&'a [u8]> {

@@ -1,7 +1,7 @@
 //! Raw printing: PJL (behind the universal exit `ESC %-12345X`) and ZPL label jobs, by content.
 //!
-//! The client's octets tell no more than that it prints: what it prints is wiped unread. Answers of the printer give its model, serial
-//! number and firmware.
+//! The client's octets tell no more than that it prints: what it prints is wiped unread. Answers of the printer give its model,
+//! serial number and firmware.
 
 use super::{
     Conversation, Lead, Opening, Say, Step, Who,

@@ -7,6 +7,9 @@ use auscult_ebpf::record::{FORM_IPV4, SampleHead};
 use super::{Conversation, Lead, OpenStream, Opening, Packet, ReadPacket, Say, Step};
 use crate::observation::{Field, Observation};
 
+/// In the place of an end: somebody else.
+const OTHER: usize = 9;
+
 /// The end (0: 10.0.0.1, 1: 10.0.0.2) that is spoken of, the field and what it says.
 pub type Said = (usize, Field, String);
 
@@ -22,9 +25,7 @@ fn head(from: usize, ports: [u16; 2]) -> SampleHead {
 }
 
 fn said(observations: Vec<Observation>) -> Vec<Said> {
-    let end = |ip: Option<IpAddr>| {
-        ip.map_or(9, |ip| ip.to_string().strip_prefix("10.0.0.").map_or(9, |end| end.parse::<usize>().map_or(9, |n| n - 1)))
-    };
+    let end = |ip| [[10, 0, 0, 1], [10, 0, 0, 2]].iter().position(|end| ip == Some(IpAddr::from(*end))).unwrap_or(OTHER);
     observations.into_iter().map(|o| (end(o.subject.ip), o.field, o.value.to_string())).collect()
 }
 
@@ -89,8 +90,26 @@ pub fn holds_when_cut(open: OpenStream, ports: [u16; 2], turns: &[(usize, &[u8])
             let said = stream(open, ports, &short, usize::MAX).unwrap_or_default();
             assert!(said.iter().all(|one| expect.contains(one)), "{said:?} of turn {turn} cut at {length}");
         }
+        for octets in bent(octets) {
+            let mut other = turns.to_vec();
+            other[turn] = (*from, &octets);
+            assert!(stream(open, ports, &other, usize::MAX).unwrap_or_default().len() < SAID_MAX);
+        }
     }
 }
+
+/// Variants of `octets`: every octet in turn replaced by values at the edges of what it may be.
+fn bent(octets: &[u8]) -> impl Iterator<Item = Vec<u8>> + use<'_> {
+    let places = (0..octets.len()).flat_map(|place| [0, 1, 0x7f, 0x80, 0xfe, 0xff].map(|octet| (place, octet)));
+    places.map(|(place, octet)| {
+        let mut bent = octets.to_vec();
+        bent[place] = octet;
+        bent
+    })
+}
+
+/// More observations than that do not come of the messages of tests, however they are bent.
+const SAID_MAX: usize = 64;
 
 /// A datagram says this, and nothing else when it ends early.
 pub fn says(read: ReadPacket, from: usize, ports: [u16; 2], payload: &[u8], expect: &[(usize, Field, &str)]) {
@@ -100,6 +119,11 @@ pub fn says(read: ReadPacket, from: usize, ports: [u16; 2], payload: &[u8], expe
         for whole in [true, false] {
             let said = datagram(read, from, ports, &payload[..length], whole).unwrap_or_default();
             assert!(said.iter().all(|one| expect.contains(one)), "{said:?} when cut at {length}");
+        }
+    }
+    for octets in bent(payload) {
+        for whole in [true, false] {
+            assert!(datagram(read, from, ports, &octets, whole).unwrap_or_default().len() < SAID_MAX);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! S7 communication over ISO on TCP (RFC 1006, ISO 8073): who serves it, and the order number, name, serial number and firmware that a
-//! controller gives in its system status lists 0x11 and 0x1C. Memory that is read or written is stepped over.
+//! S7 communication over ISO on TCP (RFC 1006, ISO 8073): who serves it, and the order number, name, serial number and firmware
+//! that a controller gives in its system status lists 0x11 and 0x1C. Memory that is read or written is stepped over.
 //!
 //! The carrier is that of RDP and MMS, too: a conversation is S7 only once a data unit begins with 0x32.
 
@@ -150,11 +150,11 @@ fn module(item: &mut Reader<'_>, from: usize, say: &mut Say<'_>) -> Option<()> {
     item.skip(2)?;
     let [letter, major, minor, patch] = item.array()?;
     match index {
-        1 => drop(say.text(Who::End(from), Field::S7Module, order_number)),
+        1 => say.text(Who::End(from), Field::S7Module, order_number),
         // Firmware: the letter V and three numbers.
-        7 if letter == b'V' => drop(say.text(Who::End(from), Field::S7Version, format!("{major}.{minor}.{patch}").as_bytes())),
-        _ => {}
-    }
+        7 if letter == b'V' => say.text(Who::End(from), Field::S7Version, format!("{major}.{minor}.{patch}").as_bytes()),
+        _ => false,
+    };
     Some(())
 }
 

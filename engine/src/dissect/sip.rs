@@ -54,7 +54,8 @@ fn message(head: &Head<'_>, say: &mut Say<'_>) {
     let status = head.start.strip_prefix(VERSION);
     let routes = ["Via", "v"].into_iter().flat_map(|name| head.values(name));
     let hops: usize = routes.map(|value| value.iter().filter(|octet| **octet == b',').count() + 1).sum();
-    // What a proxy passes on names somebody else's software: a request with a second hop, an answer that came by a recorded route.
+    // What a proxy passes on names somebody else's software: a request with a second hop, an answer that came by a recorded
+    // route.
     let is_own = match status {
         None => hops == 1,
         Some(_) => is_registration || hops > 1 || head.value("Record-Route").is_none(),

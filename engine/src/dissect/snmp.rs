@@ -1,7 +1,8 @@
 //! SNMP v1, v2c and v3 (RFC 1157, 1901, 3412, 3414, 3416): what an agent's answers and notifications say of it.
 //!
-//! A value is chosen by the object identifier that it is bound to: system group (RFC 3418), ENTITY-MIB (RFC 6933), Printer-MIB (RFC 3805),
-//! Host Resources (RFC 2790) and UPS-MIB (RFC 1628). Community strings, user names and context names are stepped over.
+//! A value is chosen by the object identifier that it is bound to: system group (RFC 3418), ENTITY-MIB (RFC 6933), Printer-MIB
+//! (RFC 3805), Host Resources (RFC 2790) and UPS-MIB (RFC 1628). Community strings, user names and context names are stepped
+//! over.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -157,7 +158,8 @@ fn bound(name: &[u32], tag: u8, value: &[u8], who: Who, say: &mut Say<'_>) {
         }
         return;
     }
-    if tag != OCTETS {
+    // Agents that have nothing to say fill in a dash.
+    if tag != OCTETS || !value.iter().any(u8::is_ascii_alphanumeric) {
         return;
     }
     let Some(mib) = name.strip_prefix(&[1, 3, 6, 1, 2, 1]) else { return };

@@ -1,7 +1,7 @@
 //! BACnet/IP (ASHRAE 135 annex J): who a building controller says it is, in I-Am, I-Have and answers about its device object.
 //!
-//! Devices behind a router of the other kinds of network have no address of their own here: what they say is about nobody, because the
-//! router is not they. Values of points (present-value and the like) are stepped over.
+//! Devices behind a router of the other kinds of network have no address of their own here: what they say is about nobody,
+//! because the router is not they. Values of points (present-value and the like) are stepped over.
 
 mod tag;
 
@@ -134,7 +134,8 @@ fn i_have(reader: &mut Reader<'_>, who: Who, say: &mut Say<'_>) -> Option<()> {
     Some(())
 }
 
-/// Complex acknowledgements: ReadProperty (clause 15.5) and ReadPropertyMultiple (15.7). Of a segmented one the first segment is read.
+/// Complex acknowledgements: ReadProperty (clause 15.5) and ReadPropertyMultiple (15.7). Of a segmented one the first segment is
+/// read.
 fn answer(kind: u8, reader: &mut Reader<'_>, who: Who, say: &mut Say<'_>) -> Option<()> {
     reader.u8()?;
     if kind & 8 != 0 {
