@@ -67,6 +67,9 @@ pub enum InventoryError {
     /// Another process writes it.
     #[error("inventory {} is in use by another process; stop that one or choose another directory with --data", .0.display())]
     InUse(PathBuf),
+    /// Who wrote it was killed, and the file is not yet put in order.
+    #[error("inventory {} was left by an engine that was killed; start the engine, which puts it in order", .0.display())]
+    Interrupted(PathBuf),
     /// It was opened for reading.
     #[error("inventory {} was opened for reading only; open it for writing", .0.display())]
     ReadOnly(PathBuf),

@@ -67,6 +67,7 @@ impl Inventory {
     }
 
     /// Opens the inventory of `directory` for reading: what was last committed, whether or not an engine writes it at the same time.
+    /// A file that a killed engine left is put in order first, which needs leave to write it.
     ///
     /// # Errors
     /// There is none; it is damaged, foreign or newer; the file system refuses.
@@ -76,7 +77,14 @@ impl Inventory {
             return Err(InventoryError::Absent(path));
         }
         look(&path)?;
-        let base = guarded(&path, || Ok(builder().open_read_only(&path)?))?;
+        let open = || guarded(&path, || Ok(builder().open_read_only(&path)?));
+        let base = match open() {
+            Err(InventoryError::Interrupted(_)) => {
+                drop(open_for_writing(&path)?);
+                open()?
+            }
+            opened => opened?,
+        };
         Self { path, base: Base::Read(base) }.checked()
     }
 
@@ -167,7 +175,7 @@ pub(super) fn publish(directory: &Path) -> Result<(), InventoryError> {
 
 fn builder() -> Builder {
     let mut builder = Builder::new();
-    // Of the modes, this one lets listings read while the engine writes, and read what a killed engine left.
+    // Of the modes, this one lets listings read while the engine writes.
     builder.set_concurrency_mode(ConcurrencyMode::SingleWriter).set_cache_size(CACHE_BYTES);
     builder
 }
@@ -210,6 +218,7 @@ fn translate(path: &Path, error: redb::Error) -> InventoryError {
     match error {
         redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => InventoryError::InUse(path),
         // redb says so of a file that does not begin as one of its own, or that ends too early.
+        redb::Error::RepairAborted => InventoryError::Interrupted(path),
         redb::Error::Io(source) if matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
             InventoryError::Damaged { path, why: one_line(source) }
         }
