@@ -62,7 +62,9 @@ fn all_that_was_set_is_put_over_a_device_that_is_made_anew() {
     overrides.apply(&mut anew);
     assert_eq!(anew, device);
     assert_eq!(&*overrides.attributes[&Attribute::Model].observed.as_ref().unwrap().value, "model of 1");
-    for setting in [Setting::Owner(None), Setting::Place(None), Setting::Tags(Vec::new()), Setting::Attribute(Attribute::Model, None)] {
+    for setting in
+        [Setting::Owner(None), Setting::Place(None), Setting::Tags(Vec::new()), Setting::Attribute(Attribute::Model, None)]
+    {
         assert_eq!(overrides.set(&mut device, &setting, "anna", 6).unwrap().len(), 1, "{setting:?}");
     }
     assert_eq!(device, Device { lifecycle: Lifecycle::InService, ..sample::device(1) });

@@ -23,7 +23,8 @@ fn fifty_thousand_devices() {
         let devices: Vec<_> = (first..first + 1000).map(sample::device).collect();
         let ids = devices.iter().map(|device| device.device_id);
         let evidence: Vec<_> = ids.flat_map(|id| (0..EVIDENCE).map(move |n| (id, sample::evidence(n)))).collect();
-        let changes: Vec<_> = devices.iter().flat_map(|device| created(device, 1_000, "engine", |_| vec![1, 2])).take(2000).collect();
+        let changes: Vec<_> =
+            devices.iter().flat_map(|device| created(device, 1_000, "engine", |_| vec![1, 2])).take(2000).collect();
         octets += devices.iter().map(|device| super::row::encode(device).unwrap().len()).sum::<usize>();
         octets += evidence.iter().map(|(_, piece)| super::row::encode(piece).unwrap().len()).sum::<usize>();
         let begun = clock();
@@ -32,7 +33,10 @@ fn fifty_thousand_devices() {
         spent += took;
         slowest = slowest.max(took);
     }
-    println!("written: {spent:.2} s in 50 batches of 1000 devices, slowest {slowest:.3} s; {} octets a device", octets / DEVICES as usize);
+    println!(
+        "written: {spent:.2} s in 50 batches of 1000 devices, slowest {slowest:.3} s; {} octets a device",
+        octets / DEVICES as usize
+    );
     for changed in [1, 100, 5000] {
         let devices: Vec<_> = (0..changed).map(|n| sample::device(n * 7)).collect();
         let begun = clock();

@@ -1,8 +1,9 @@
 //! The file: made, opened, looked at, and never deleted.
 //!
-//! A new file is made under another name and renamed when its schema is on disk, so that `inventory.redb` is never half made. Opening
-//! for writing checks every page's checksum. redb may panic on pages that were altered outside it: whatever it does to a file happens
-//! within [`guarded`], which makes a panic the error [`InventoryError::Damaged`] (the panic's own message may still be printed).
+//! A new file is made under another name and renamed when its schema is on disk, so that `inventory.redb` is never half made.
+//! Opening for writing checks every page's checksum. redb may panic on pages that were altered outside it: whatever it does to
+//! a file happens within [`guarded`], which makes a panic the error [`InventoryError::Damaged`] (the panic's own message may
+//! still be printed).
 
 use std::{
     fs::{self, File},
@@ -66,8 +67,8 @@ impl Inventory {
         Self { path, base }.checked()
     }
 
-    /// Opens the inventory of `directory` for reading: what was last committed, whether or not an engine writes it at the same time.
-    /// A file that a killed engine left is put in order first, which needs leave to write it.
+    /// Opens the inventory of `directory` for reading: what was last committed, whether or not an engine writes it at the same
+    /// time. A file that a killed engine left is put in order first, which needs leave to write it.
     ///
     /// # Errors
     /// There is none; it is damaged, foreign or newer; the file system refuses.
@@ -223,6 +224,10 @@ fn translate(path: &Path, error: redb::Error) -> InventoryError {
             InventoryError::Damaged { path, why: one_line(source) }
         }
         redb::Error::Io(source) => InventoryError::Io { action: "use", path, source },
+        redb::Error::Unsupported => {
+            let source = io::Error::new(io::ErrorKind::Unsupported, "the file system has no locks for parts of files");
+            InventoryError::Io { action: "lock", path, source }
+        }
         redb::Error::UpgradeRequired(version) => {
             InventoryError::Foreign { path, why: format!("a database of the old format {version}").into() }
         }

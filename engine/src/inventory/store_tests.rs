@@ -72,11 +72,16 @@ fn changes_come_in_the_order_of_time_and_of_coming_about() {
     let mut expected = Vec::new();
     for at in 0..400 {
         // Several of one moment keep their order though the numbers of the devices would turn it.
-        let changes: Vec<_> = [a, b, a].iter().map(|id| sample::change(*id, at / 2, "vlan", None, Some(&at.to_string()))).collect();
+        let changes: Vec<_> =
+            [a, b, a].iter().map(|id| sample::change(*id, at / 2, "vlan", None, Some(&at.to_string()))).collect();
         inventory.write(&Batch { changes: &changes, ..Batch::default() }).unwrap();
         expected.extend(changes);
         if at % 50 == 0 {
-            inventory = { let path = inventory.path().parent().unwrap().to_owned(); drop(inventory); Inventory::open(&path).unwrap() };
+            inventory = {
+                let path = inventory.path().parent().unwrap().to_owned();
+                drop(inventory);
+                Inventory::open(&path).unwrap()
+            };
         }
     }
     let collect = |first, last, most: usize| {
@@ -121,7 +126,8 @@ fn listings_read_while_an_engine_writes_and_cannot_write() {
 fn evidence_of_a_field_that_is_not_known_is_counted_and_kept() {
     let (_directory, mut inventory) = open();
     let device = sample::device(1);
-    let (devices, evidence) = ([device.clone()], [(device.device_id, sample::evidence(1)), (device.device_id, sample::evidence(3))]);
+    let (devices, evidence) =
+        ([device.clone()], [(device.device_id, sample::evidence(1)), (device.device_id, sample::evidence(3))]);
     inventory.write(&Batch { devices: &devices, evidence: &evidence, ..Batch::default() }).unwrap();
     let mut octets = crate::inventory::row::encode(&sample::evidence(2)).unwrap();
     let at = octets.windows(4).position(|four| four == b"dhcp").unwrap();
@@ -131,4 +137,25 @@ fn evidence_of_a_field_that_is_not_known_is_counted_and_kept() {
     let (stored, loaded) = all(&inventory);
     assert_eq!((loaded.evidence, loaded.evidence_not_understood), (2, 1));
     assert_eq!(stored[0].evidence, [sample::evidence(1), sample::evidence(3)]);
+}
+
+#[test]
+fn a_write_that_fails_leaves_what_was_there_and_the_next_one_is_kept() {
+    let (_directory, mut inventory) = open();
+    let (first, second, third) = ([sample::device(1)], [sample::device(2)], [sample::device(3)]);
+    inventory.write(&Batch { devices: &first, ..Batch::default() }).unwrap();
+    let full = || redb::Error::Io(std::io::Error::from(std::io::ErrorKind::StorageFull));
+    let error = inventory.transact(|transaction| {
+        let mut devices = transaction.open_table(DEVICES)?;
+        devices.insert(&of_device(second[0].device_id)[..], &[][..])?;
+        Err::<(), _>(full())
+    });
+    let error = error.unwrap_err().to_string();
+    assert!(error.starts_with("cannot write ") && error.ends_with("free space or check the disk"), "{error}");
+    let panicked = inventory.transact(|_| -> Result<(), redb::Error> { panic!("as redb may") });
+    assert!(matches!(panicked, Err(InventoryError::Damaged { .. })));
+    inventory.write(&Batch { devices: &third, ..Batch::default() }).unwrap();
+    let mut expected = [first, third].concat();
+    expected.sort_by_key(|device| device.device_id);
+    assert_eq!(inventory.devices().unwrap(), expected);
 }
