@@ -63,8 +63,19 @@ impl Inventory {
             }
             Err(error) => return Err(InventoryError::io("open", &path)(error)),
         }
+        // Whatever is newer or foreign is not even put in order.
+        match Self::as_it_is(&path) {
+            Ok(_) | Err(InventoryError::Interrupted(_)) => {}
+            Err(error) => return Err(error),
+        }
         let base = Base::Write(open_for_writing(&path)?);
         Self { path, base }.checked()
+    }
+
+    fn as_it_is(path: &Path) -> Result<Self, InventoryError> {
+        look(path)?;
+        let base = guarded(path, || Ok(builder().open_read_only(path)?))?;
+        Self { path: path.to_owned(), base: Base::Read(base) }.checked()
     }
 
     /// Opens the inventory of `directory` for reading: what was last committed, whether or not an engine writes it at the same
@@ -77,16 +88,13 @@ impl Inventory {
         if fs::symlink_metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             return Err(InventoryError::Absent(path));
         }
-        look(&path)?;
-        let open = || guarded(&path, || Ok(builder().open_read_only(&path)?));
-        let base = match open() {
+        match Self::as_it_is(&path) {
             Err(InventoryError::Interrupted(_)) => {
                 drop(open_for_writing(&path)?);
-                open()?
+                Self::as_it_is(&path)
             }
-            opened => opened?,
-        };
-        Self { path, base: Base::Read(base) }.checked()
+            opened => opened,
+        }
     }
 
     /// Where it is.
@@ -121,7 +129,7 @@ impl Inventory {
         match found {
             Some(SCHEMA) => Ok(self),
             Some(found) if found > SCHEMA => Err(InventoryError::Newer { path: self.path.clone(), found }),
-            Some(0..SCHEMA) | None | Some(_) => {
+            _ => {
                 let why = "a database without the schema of an inventory".into();
                 Err(InventoryError::Foreign { path: self.path.clone(), why })
             }
