@@ -1,8 +1,9 @@
 //! One file that holds the inventory as it was at one moment, and the way back.
 //!
-//! The file: 8 octets `AUSCINV1`, the schema (`u32`, little-endian), a zstd frame (RFC 8878) with its own checksum, and the FNV-1a hash
-//! of everything before it (`u64`, little-endian). In the frame, each row is the number of its table (`u8`), the lengths of key and value
-//! (`u32`, little-endian) and both; table 255 ends the rows, and the number of rows follows (`u64`). Hashes find damage, not malice.
+//! The file: 8 octets `AUSCINV1`, the schema (`u32`, little-endian), a zstd frame (RFC 8878) with its own checksum, and the
+//! FNV-1a hash of everything before it (`u64`, little-endian). In the frame, each row is the number of its table (`u8`), the
+//! lengths of key and value (`u32`, little-endian) and both; table 255 ends the rows, and the number of rows follows (`u64`).
+//! Hashes find damage, not malice.
 
 use std::{
     fs::{self, File},

@@ -1,7 +1,8 @@
 //! What people say of a device, kept apart from what is observed, and put over it.
 //!
-//! A value by hand is sure, marked [`Known::set_by_hand`], and stays whatever is observed; what the engine makes of its evidence goes
-//! on beside it ([`Overrides::observe`]) and stands among the conflicts. Taking a value back restores what is observed by then.
+//! A value by hand is sure, marked [`Known::set_by_hand`], and stays whatever is observed; what the engine makes of its
+//! evidence goes on beside it ([`Overrides::observe`]) and stands among the conflicts. Taking a value back restores what is
+//! observed by then.
 
 use std::collections::BTreeMap;
 
@@ -181,7 +182,8 @@ impl HandSet {
 impl Inventory {
     /// Sets or takes back things of one device, all or none, durably; says what changed.
     ///
-    /// While an engine runs, it must do this itself ([`Overrides::set`] and [`Batch::overrides`]): its next batch replaces the device.
+    /// While an engine runs, it must do this itself ([`Overrides::set`] and [`Batch::overrides`]): its next batch replaces the
+    /// device.
     ///
     /// # Errors
     /// As [`Overrides::set`] and [`Inventory::write`], or there is no such device.
@@ -229,13 +231,15 @@ fn keep(slot: &mut Option<ByHand>, said: Option<ByHand>) {
 /// Text by hand: 1 to 128 octets, printable, without blanks around it.
 fn checked(what: &'static str, value: &str) -> Result<Box<str>, InventoryError> {
     // Characters that are not seen, or turn the direction of what follows, would make a listing say something else.
-    let is_hidden = |char: char| matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    const HIDDEN: [std::ops::RangeInclusive<char>; 4] =
+        ['\u{200b}'..='\u{200f}', '\u{2028}'..='\u{202e}', '\u{2060}'..='\u{206f}', '\u{feff}'..='\u{feff}'];
+    let is_hidden = |char: char| char.is_control() || HIDDEN.iter().any(|range| range.contains(&char));
     let trimmed = value.trim();
     let why = if trimmed.is_empty() {
         "is empty; give a value, or take back the one that is set"
     } else if trimmed.len() > TEXT_OCTETS_MAX {
         "is too long; give at most 128 octets"
-    } else if trimmed.chars().any(|char| char.is_control() || is_hidden(char)) {
+    } else if trimmed.chars().any(is_hidden) {
         "has characters that cannot be seen; give printable ones"
     } else {
         return Ok(trimmed.into());

@@ -26,7 +26,9 @@ fn write_for_ever(directory: &Path) {
         let changes = [sample::change(device.device_id, number, "vlan", None, Some("7"))];
         let devices = [device];
         let newest = Some(number);
-        inventory.write(&Batch { devices: &devices, evidence: &evidence, changes: &changes, newest, ..Batch::default() }).unwrap();
+        inventory
+            .write(&Batch { devices: &devices, evidence: &evidence, changes: &changes, newest, ..Batch::default() })
+            .unwrap();
         println!("committed {number}");
     }
 }
@@ -49,7 +51,11 @@ fn what_was_committed_survives_every_kill() {
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         let reader = std::thread::spawn(move || {
-            lines.lines().map_while(Result::ok).filter_map(|line| Some(line.rsplit_once("committed ")?.1.parse::<i64>().unwrap())).last()
+            lines
+                .lines()
+                .map_while(Result::ok)
+                .filter_map(|line| Some(line.rsplit_once("committed ")?.1.parse::<i64>().unwrap()))
+                .last()
         });
         std::thread::sleep(Duration::from_micros(1_000 + random.below(400_000)));
         child.kill().unwrap();

@@ -109,7 +109,8 @@ mod tests {
 
     fn check(text: &str, expect: &[(u32, &[&str])]) {
         let records: Result<Vec<_>, _> = Records::new(text).collect();
-        let expect = expect.iter().map(|(line, cells)| Record { line: *line, cells: cells.iter().map(|c| (*c).to_owned()).collect() });
+        let expect =
+            expect.iter().map(|(line, cells)| Record { line: *line, cells: cells.iter().map(|c| (*c).to_owned()).collect() });
         assert_eq!(records, Ok(expect.collect()), "{text:?}");
     }
 

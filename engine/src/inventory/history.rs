@@ -1,8 +1,8 @@
 //! What changed between two states of a device, and back: every change says what was before, so any earlier state can be had.
 //!
-//! Covered are `created`, `merged` and `split`, `lifecycle`, `owner`, `place`, `tags`, `mac`, `ip`, `vlan`, `hostnames` and the value
-//! of every attribute. Not covered, and in a state of the past as they are now: the time of the first frame, `transient`, `routed`
-//! and `roles`. Lists are joined by commas; a comma or a backslash within an item has a backslash before it.
+//! Covered are `created`, `merged` and `split`, `lifecycle`, `owner`, `place`, `tags`, `mac`, `ip`, `vlan`, `hostnames` and the
+//! value of every attribute. Not covered, and in a state of the past as they are now: the time of the first frame, `transient`,
+//! `routed` and `roles`. Lists are joined by commas; a comma or a backslash within an item has a backslash before it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -61,8 +61,16 @@ pub fn created(device: &Device, at: UnixNanos, by: &str, evidence: impl Fn(&str)
     let mut rests_on = evidence("created");
     rests_on.truncate(EVIDENCE_MAX);
     let (device_id, after) = (device.device_id, Some(text(device.device_id)));
-    let first =
-        Change { device_id, at, what: "created".into(), before: None, after, confidence: None, evidence: rests_on, by: by.into() };
+    let first = Change {
+        device_id,
+        at,
+        what: "created".into(),
+        before: None,
+        after,
+        confidence: None,
+        evidence: rests_on,
+        by: by.into(),
+    };
     changes.insert(0, first);
     changes
 }

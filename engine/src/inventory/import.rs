@@ -1,8 +1,8 @@
 //! What people say of many devices: a table of comma-separated values into settings.
 //!
-//! The first row names the columns. The first of `device_id`, `mac`, `serial` and `ip` that a device answers to tells which device a row
-//! is about; the other columns say something of it, and an empty cell says nothing. Rows without a device are reported and passed by.
-//! If anything else is wrong, all of it is reported by line and nothing is written.
+//! The first row names the columns. The first of `device_id`, `mac`, `serial` and `ip` that a device answers to tells which
+//! device a row is about; the other columns say something of it, and an empty cell says nothing. Rows without a device are
+//! reported and passed by. If anything else is wrong, all of it is reported by line and nothing is written.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -166,13 +166,7 @@ fn columns(header: &Record, errors: &mut Vec<Refused>) -> Vec<Option<Column>> {
     columns
 }
 
-fn follow(
-    plan: &mut Plan,
-    columns: &[Option<Column>],
-    index: &Index<'_>,
-    lines: &mut HashMap<DeviceId, u32>,
-    record: &Record,
-) {
+fn follow(plan: &mut Plan, columns: &[Option<Column>], index: &Index<'_>, lines: &mut HashMap<DeviceId, u32>, record: &Record) {
     let line = record.line;
     if record.cells.len() != columns.len() {
         let why = format!("{} cells where the first row has {}", record.cells.len(), columns.len());
@@ -287,13 +281,15 @@ fn only<'d>(found: Option<&Vec<&'d Device>>, what: &str, text: &str) -> Result<O
     match found.map(Vec::as_slice) {
         None | Some([]) => Ok(None),
         Some([device]) => Ok(Some(device)),
-        Some([a, b, ..]) => Err(format!("{what} `{}` is ambiguous: {} and {} have it; give the device_id", short(text), a.device_id, b.device_id)),
+        Some([a, b, ..]) => {
+            Err(format!("{what} `{}` is ambiguous: {} and {} have it; give the device_id", short(text), a.device_id, b.device_id))
+        }
     }
 }
 
 impl Inventory {
-    /// Imports a table in one transaction; a rehearsal reports what it would do. While an engine runs, it must do this itself, with
-    /// [`plan`] and [`Overrides::set`].
+    /// Imports a table in one transaction; a rehearsal reports what it would do. While an engine runs, it must do this itself,
+    /// with [`plan`] and [`Overrides::set`].
     ///
     /// # Errors
     /// The file is damaged or the disk refuses. What is wrong with the table is in the report.

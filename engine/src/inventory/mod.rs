@@ -1,8 +1,9 @@
 //! Inventory: devices, evidence, changes and what was set by hand, kept in `DIR/inventory.redb` so that no crash loses them.
 //!
-//! Laws: one [`Batch`] is one durable transaction, whole or not at all. A file that is damaged, foreign or newer than this program is
-//! named in an error and left as it is. Every change says what was before, so that [`Inventory::as_of`] gives back any earlier day.
-//! What is set by hand is kept apart from what is observed, and can be taken back. Time is an argument: no clock is read here.
+//! Laws: one [`Batch`] is one durable transaction, whole or not at all. A file that is damaged, foreign or newer than this
+//! program is named in an error and left as it is. Every change says what was before, so that [`Inventory::as_of`] gives back
+//! any earlier day. What is set by hand is kept apart from what is observed, and can be taken back. Time is an argument: no
+//! clock is read here.
 //!
 //! It does not decide what a device is (`identify` does) and keeps no flows (the lake does). Nothing of a patient can be in it:
 //! evidence holds fields of the allow-list alone, and what is set by hand is short and printable.
@@ -67,11 +68,17 @@ pub enum InventoryError {
     /// Another process writes it.
     #[error("inventory {} is in use by another process; stop that one or choose another directory with --data", .0.display())]
     InUse(PathBuf),
+    /// Who wrote it was killed, and the file is not yet put in order.
+    #[error("inventory {} was left by an engine that was killed; start the engine, which puts it in order", .0.display())]
+    Interrupted(PathBuf),
     /// It was opened for reading.
     #[error("inventory {} was opened for reading only; open it for writing", .0.display())]
     ReadOnly(PathBuf),
     /// A newer program wrote it.
-    #[error("{} is of schema {found}, and this program knows up to {}; use the program that wrote it, or a newer one", .path.display(), SCHEMA)]
+    #[error(
+        "{} is of schema {found}, and this program knows up to {}; use the program that wrote it, or a newer one",
+        .path.display(), SCHEMA
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -114,7 +121,7 @@ pub enum InventoryError {
         into: DeviceId,
     },
     /// A device cannot go from this state to that.
-    #[error("device {device_id} is {from} and cannot become {to}; choose {allowed}", from = .from.name(), to = .to.name(), allowed = Allowed(*.from))]
+    #[error("device {device_id} is {} and cannot become {}; choose {}", .from.name(), .to.name(), Allowed(*.from))]
     Lifecycle {
         /// The device.
         device_id: DeviceId,
@@ -137,7 +144,10 @@ pub enum InventoryError {
     #[error("{} exists and is never overwritten; name another file or move it away", .0.display())]
     Exists(PathBuf),
     /// A backup cannot be restored over devices.
-    #[error("{} holds {devices} devices and is never overwritten; restore into another directory or move it away", .path.display())]
+    #[error(
+        "{} holds {devices} devices and is never overwritten; restore into another directory or move it away",
+        .path.display()
+    )]
     NotEmpty {
         /// The inventory.
         path: PathBuf,

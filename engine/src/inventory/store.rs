@@ -1,8 +1,9 @@
 //! The file: made, opened, looked at, and never deleted.
 //!
-//! A new file is made under another name and renamed when its schema is on disk, so that `inventory.redb` is never half made. Opening
-//! for writing checks every page's checksum. redb may panic on pages that were altered outside it: whatever it does to a file happens
-//! within [`guarded`], which makes a panic the error [`InventoryError::Damaged`] (the panic's own message may still be printed).
+//! A new file is made under another name and renamed when its schema is on disk, so that `inventory.redb` is never half made.
+//! Opening for writing checks every page's checksum. redb may panic on pages that were altered outside it: whatever it does to
+//! a file happens within [`guarded`], which makes a panic the error [`InventoryError::Damaged`] (the panic's own message may
+//! still be printed).
 
 use std::{
     fs::{self, File},
@@ -62,11 +63,23 @@ impl Inventory {
             }
             Err(error) => return Err(InventoryError::io("open", &path)(error)),
         }
+        // Whatever is newer or foreign is not even put in order.
+        match Self::as_it_is(&path) {
+            Ok(_) | Err(InventoryError::Interrupted(_)) => {}
+            Err(error) => return Err(error),
+        }
         let base = Base::Write(open_for_writing(&path)?);
         Self { path, base }.checked()
     }
 
-    /// Opens the inventory of `directory` for reading: what was last committed, whether or not an engine writes it at the same time.
+    fn as_it_is(path: &Path) -> Result<Self, InventoryError> {
+        look(path)?;
+        let base = guarded(path, || Ok(builder().open_read_only(path)?))?;
+        Self { path: path.to_owned(), base: Base::Read(base) }.checked()
+    }
+
+    /// Opens the inventory of `directory` for reading: what was last committed, whether or not an engine writes it at the same
+    /// time. A file that a killed engine left is put in order first, which needs leave to write it.
     ///
     /// # Errors
     /// There is none; it is damaged, foreign or newer; the file system refuses.
@@ -75,9 +88,13 @@ impl Inventory {
         if fs::symlink_metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             return Err(InventoryError::Absent(path));
         }
-        look(&path)?;
-        let base = guarded(&path, || Ok(builder().open_read_only(&path)?))?;
-        Self { path, base: Base::Read(base) }.checked()
+        match Self::as_it_is(&path) {
+            Err(InventoryError::Interrupted(_)) => {
+                drop(open_for_writing(&path)?);
+                Self::as_it_is(&path)
+            }
+            opened => opened,
+        }
     }
 
     /// Where it is.
@@ -112,7 +129,7 @@ impl Inventory {
         match found {
             Some(SCHEMA) => Ok(self),
             Some(found) if found > SCHEMA => Err(InventoryError::Newer { path: self.path.clone(), found }),
-            Some(0..SCHEMA) | None | Some(_) => {
+            _ => {
                 let why = "a database without the schema of an inventory".into();
                 Err(InventoryError::Foreign { path: self.path.clone(), why })
             }
@@ -167,7 +184,7 @@ pub(super) fn publish(directory: &Path) -> Result<(), InventoryError> {
 
 fn builder() -> Builder {
     let mut builder = Builder::new();
-    // Of the modes, this one lets listings read while the engine writes, and read what a killed engine left.
+    // Of the modes, this one lets listings read while the engine writes.
     builder.set_concurrency_mode(ConcurrencyMode::SingleWriter).set_cache_size(CACHE_BYTES);
     builder
 }
@@ -210,10 +227,15 @@ fn translate(path: &Path, error: redb::Error) -> InventoryError {
     match error {
         redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => InventoryError::InUse(path),
         // redb says so of a file that does not begin as one of its own, or that ends too early.
+        redb::Error::RepairAborted => InventoryError::Interrupted(path),
         redb::Error::Io(source) if matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
             InventoryError::Damaged { path, why: one_line(source) }
         }
         redb::Error::Io(source) => InventoryError::Io { action: "use", path, source },
+        redb::Error::Unsupported => {
+            let source = io::Error::new(io::ErrorKind::Unsupported, "the file system has no locks for parts of files");
+            InventoryError::Io { action: "lock", path, source }
+        }
         redb::Error::UpgradeRequired(version) => {
             InventoryError::Foreign { path, why: format!("a database of the old format {version}").into() }
         }

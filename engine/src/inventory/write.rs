@@ -5,8 +5,8 @@ use redb::{ReadableTable, Table, WriteTransaction};
 use super::{
     Inventory, InventoryError, Merge, Overrides,
     row::{
-        CHANGES, DEVICES, EVIDENCE, MERGES, META, META_NEWEST, META_SEQUENCE, OVERRIDES, TIMELINE, encode, of_change,
-        of_device, of_evidence, of_moment,
+        CHANGES, DEVICES, EVIDENCE, MERGES, META, META_NEWEST, META_SEQUENCE, OVERRIDES, TIMELINE, encode, of_change, of_device,
+        of_evidence, of_moment,
     },
     store::{Base, guarded},
 };
@@ -87,7 +87,11 @@ fn put(transaction: &WriteTransaction, batch: &Batch<'_>) -> Result<(), redb::Er
     let mut overrides = transaction.open_table(OVERRIDES)?;
     for (device_id, set) in batch.overrides {
         let key = of_device(*device_id);
-        if set.is_empty() { overrides.remove(&key[..])? } else { overrides.insert(&key[..], &encode(set)?[..])? };
+        if set.is_empty() {
+            overrides.remove(&key[..])?
+        } else {
+            overrides.insert(&key[..], &encode(set)?[..])?
+        };
     }
     let mut merges = transaction.open_table(MERGES)?;
     for merge in batch.merges {
