@@ -52,7 +52,8 @@ def dhcp(device, play):
     pace = hospital.get("lease_every_seconds", 18)
 
     def wanted():
-        slot = (mine + state["round"] * play.get("step", 7)) % pool["count"]
+        # Two rounds share no address, and each address is another device's a few rounds later.
+        slot = (mine + state["round"] * (len(clients) + 4)) % pool["count"]
         return f"{pool['first'].rsplit('.', 1)[0]}.{int(pool['first'].rsplit('.', 1)[1]) + slot}"
 
     def change():

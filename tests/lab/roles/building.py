@@ -48,7 +48,7 @@ def bacnet_controller(device, play):
     device.thread(lambda: asyncio.run(serve()))
 
 
-@role("bacnet_client", bacnet_texts)
+@role("bacnet_client")
 def bacnet_client(device, play):
     """Looks for all devices of the segment, reads their properties and values."""
 
