@@ -67,6 +67,10 @@ class Device:
         self.children.append((child, words[0]))
         return child
 
+    def serve_on(self, line, *words):
+        """Starts a program that speaks over a connection."""
+        self.children.append((subprocess.Popen(list(words), stdin=line, stdout=line, stderr=self.log), words[0]))
+
     def run(self, *words, timeout=15, text=None):
         """Runs a program to its end."""
         done = subprocess.run(
@@ -75,6 +79,12 @@ class Device:
         if done.returncode != 0:
             self.say(f"{' '.join(map(str, words))[:200]} ended with {done.returncode}: {(done.stdout + done.stderr).strip()[-300:]}")
         return done
+
+    def wait_for(self, path, seconds=10):
+        """Waits until another program has made a file."""
+        deadline = time.monotonic() + seconds
+        while not Path(path).exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def thread(self, function, *arguments):
         """Runs something beside the schedule."""

@@ -117,6 +117,17 @@ def carried(device, heard, registered):
     return {key: sorted(set(value)) for key, value in found.items()}, {key: sorted(set(value)) for key, value in missing.items()}
 
 
+def server_of(hospital):
+    """Name of the device that answers DNS queries."""
+    return next(device["name"] for device in hospital["device"] if device.get("address") == hospital["name_server"])
+
+
+def dns_name(device, domain):
+    """A device's name as DNS messages have it."""
+    labels = [device.get("hostname", device["name"]).lower(), *domain.split(".")]
+    return b"".join(bytes([len(label)]) + label.encode() for label in labels)
+
+
 def first_word(texts):
     """First words, as makers are told apart by."""
     return {text.casefold().replace(",", " ").split()[0] for text in texts if text.split()}
@@ -137,11 +148,14 @@ def write(hospital, out, seed):
     """Writes truth.json; gives what it says."""
     heard, total = listen(hospital, out / "tap.pcap")
     registered = organisations(hospital)
+    answers = b"\n".join(heard[server_of(hospital)].octets)
     devices = []
     for device in hospital["device"]:
         name = device["name"]
         mine, leases = heard[name], lease_log(out, name)
         by, unheard = carried(device, mine, registered)
+        if dns_name(device, hospital["domain"]) in answers:
+            by.setdefault("hostname", []).append("dns.name (an answer)")
         devices.append({
             "name": name,
             "hostname": device.get("hostname", name),

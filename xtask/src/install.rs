@@ -20,6 +20,8 @@ pub enum Purpose {
     Tests,
     /// `cargo xtask bench peers`: the programs Auscult is measured against.
     Peers,
+    /// `cargo xtask lab`: the programs that devices of a hospital run.
+    Lab,
     /// `cargo xtask test --with-deny`: licences, bans and sources of dependencies.
     Deny,
 }
@@ -49,24 +51,68 @@ const PACKAGES: &[Package] = &[
     package("zlib1g-dev", "/usr/include/zlib.h", &[Purpose::Bpf], "LLVM links it"),
     package("libxml2-dev", "/usr/include/libxml2", &[Purpose::Bpf], "LLVM links it"),
     package("g++", "g++", &[Purpose::Tests], "builds libFuzzer"),
-    package("iproute2", "ip", &[Purpose::Demo, Purpose::Tests], "namespaces, veth pairs, bridges, tc mirred"),
-    package("ethtool", "ethtool", &[Purpose::Demo, Purpose::Tests], "offloads of the interfaces a test makes"),
+    package("iproute2", "ip", &[Purpose::Demo, Purpose::Tests, Purpose::Lab], "namespaces, veth pairs, bridges, tc mirred"),
+    package("ethtool", "ethtool", &[Purpose::Demo, Purpose::Tests, Purpose::Lab], "offloads of the interfaces a test makes"),
     package("tshark", "tshark", &[Purpose::Tests], "conversations and fields, counted by another program"),
     package("wireshark-common", "capinfos", &[Purpose::Tests], "capinfos: packets in a capture"),
     package(
         "tcpdump",
         "tcpdump",
-        &[Purpose::Tests, Purpose::Peers],
+        &[Purpose::Tests, Purpose::Peers, Purpose::Lab],
         "reads what the generator writes; the fastest reader to aim at",
     ),
     package("tcpreplay", "tcpreplay", &[Purpose::Tests], "plays captures into a live tap"),
-    package("dcmtk", "dcmdump", &[Purpose::Tests], "reads the scene's DICOM objects and associations"),
+    package(
+        "dcmtk",
+        "dcmdump",
+        &[Purpose::Tests, Purpose::Lab],
+        "reads DICOM objects and associations; modalities of the laboratory",
+    ),
     package(
         "python3-venv",
         "/usr/share/doc/python3-venv",
-        &[Purpose::Tests, Purpose::Peers],
+        &[Purpose::Tests, Purpose::Peers, Purpose::Lab],
         "the independent readers below live in an environment",
     ),
+    package("orthanc", "/usr/sbin/Orthanc", &[Purpose::Lab], "archive of images"),
+    package("dnsmasq-base", "/usr/sbin/dnsmasq", &[Purpose::Lab], "addresses and names"),
+    package("udhcpc", "/usr/sbin/udhcpc", &[Purpose::Lab], "a DHCP client, as devices have it"),
+    package("isc-dhcp-client", "/usr/sbin/dhclient", &[Purpose::Lab], "a DHCP client, as computers have it"),
+    package("snmpd", "/usr/sbin/snmpd", &[Purpose::Lab], "agents of printers, switches and power supplies"),
+    package("snmp", "snmpget", &[Purpose::Lab], "their management"),
+    package("avahi-daemon", "/usr/sbin/avahi-daemon", &[Purpose::Lab], "multicast DNS"),
+    package("dbus-daemon", "dbus-daemon", &[Purpose::Lab], "by which printers reach Avahi"),
+    package("cups-ipp-utils", "/usr/sbin/ippeveprinter", &[Purpose::Lab], "IPP printers and their clients"),
+    package("samba", "/usr/sbin/smbd", &[Purpose::Lab], "file shares and NetBIOS names"),
+    package("smbclient", "smbclient", &[Purpose::Lab], "who uses them"),
+    package("nginx-light", "/usr/sbin/nginx", &[Purpose::Lab], "web pages and certificates"),
+    package("openssh-server", "/usr/sbin/sshd", &[Purpose::Lab], "SSH"),
+    package("mosquitto", "/usr/sbin/mosquitto", &[Purpose::Lab], "MQTT broker"),
+    package("mosquitto-clients", "mosquitto_pub", &[Purpose::Lab], "MQTT sensors"),
+    package("lldpd", "/usr/sbin/lldpd", &[Purpose::Lab], "LLDP and LLDP-MED"),
+    package("sip-tester", "sipp", &[Purpose::Lab], "telephones"),
+    package("kamailio", "/usr/sbin/kamailio", &[Purpose::Lab], "their exchange"),
+    package("chrony", "/usr/sbin/chronyd", &[Purpose::Lab], "time server"),
+    package("ntpsec-ntpdate", "/usr/sbin/ntpdate", &[Purpose::Lab], "who asks it"),
+    package("rsyslog", "/usr/sbin/rsyslogd", &[Purpose::Lab], "takes messages"),
+    package("vsftpd", "/usr/sbin/vsftpd", &[Purpose::Lab], "FTP"),
+    package("busybox", "busybox", &[Purpose::Lab], "Telnet client"),
+    package("inetutils-telnetd", "/usr/sbin/telnetd", &[Purpose::Lab], "Telnet"),
+    package("wsdd", "wsdd", &[Purpose::Lab], "a computer in the network folder"),
+    package("minidlna", "/usr/sbin/minidlnad", &[Purpose::Lab], "a media server of a file store"),
+    package("ffmpeg", "ffmpeg", &[Purpose::Lab], "a recorder of cameras"),
+    package("python3-gi", "/usr/lib/python3/dist-packages/gi", &[Purpose::Lab], "bindings of the cameras' RTSP server"),
+    package(
+        "gir1.2-gst-rtsp-server-1.0",
+        "/usr/share/doc/gir1.2-gst-rtsp-server-1.0",
+        &[Purpose::Lab],
+        "the cameras' RTSP server",
+    ),
+    package("gstreamer1.0-plugins-base", "/usr/share/doc/gstreamer1.0-plugins-base", &[Purpose::Lab], "their test picture"),
+    package("gstreamer1.0-plugins-good", "/usr/share/doc/gstreamer1.0-plugins-good", &[Purpose::Lab], "its coding"),
+    package("iputils-ping", "ping", &[Purpose::Lab], "reachability checks"),
+    package("curl", "curl", &[Purpose::Lab], "web clients"),
+    package("openssl", "openssl", &[Purpose::Lab], "certificates of the web servers"),
     package("nfdump", "nfpcapd", &[Purpose::Peers], "the peer nfpcapd"),
     package("softflowd", "softflowd", &[Purpose::Peers], "the peer softflowd"),
     package("argus-server", "argus", &[Purpose::Peers], "the peer argus"),
@@ -84,6 +130,18 @@ const PYTHON_PACKAGES: &[(&str, &str)] = &[
 
 /// The peer that is a Python package. An environment of its own: what it needs is not what the readers need.
 const PYTHON_PEERS: &[(&str, &str)] = &[("nfstream==6.6.0", "the peer NFStream")];
+
+/// What devices of the laboratory are made of, where no Debian package speaks as they do. An environment of its own, as above.
+const PYTHON_LAB: &[(&str, &str)] = &[
+    ("pynetdicom==3.0.4", "DICOM modalities and printers that name their own implementation"),
+    ("pydicom==3.0.2", "synthetic images"),
+    ("hl7==0.4.5", "HL7 clients and servers"),
+    ("pymodbus==3.16.1", "Modbus/TCP with device identification"),
+    ("bacpypes3==0.0.110", "BACnet/IP controllers"),
+    ("zeroconf==0.154.0", "who looks for multicast DNS services"),
+    ("WSDiscovery==2.1.2", "cameras that are discovered"),
+    ("aiooui==0.1.11", "whom MACs are registered to, for the truth"),
+];
 
 /// The linker of BPF objects, built against the packaged LLVM.
 const BPF_LINKER_VERSION: &str = "0.13.0";
@@ -131,6 +189,9 @@ pub fn install(purposes: &[Purpose]) -> Result<()> {
     if purposes.contains(&Purpose::Tests) {
         install_python("venv", PYTHON_PACKAGES)?;
     }
+    if purposes.contains(&Purpose::Lab) {
+        install_python("venv-lab", PYTHON_LAB)?;
+    }
     if purposes.contains(&Purpose::Bpf) && workspace::find_tool("bpf-linker").is_none() {
         eprintln!("building bpf-linker {BPF_LINKER_VERSION}: it joins the object's parts and writes its BTF");
         let features = ["--no-default-features", "--features", "llvm-22"];
@@ -146,6 +207,11 @@ pub fn install(purposes: &[Purpose]) -> Result<()> {
 /// The Python interpreter that has [`PYTHON_PACKAGES`], if it was installed.
 pub fn python() -> Option<PathBuf> {
     Some(workspace::target().join("venv/bin/python3")).filter(|python| python.is_file())
+}
+
+/// The Python interpreter that has [`PYTHON_LAB`], once it was installed.
+pub fn lab_python() -> PathBuf {
+    workspace::target().join("venv-lab/bin/python3")
 }
 
 fn install_packages(purposes: &[Purpose]) -> Result<()> {
@@ -172,7 +238,8 @@ fn install_packages(purposes: &[Purpose]) -> Result<()> {
 
 fn apt() -> std::process::Command {
     let mut apt = process::command("apt-get");
-    apt.env("DEBIAN_FRONTEND", "noninteractive");
+    // Services of the laboratory run in its namespaces alone: none is started by being installed.
+    apt.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
     apt
 }
 

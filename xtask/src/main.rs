@@ -8,6 +8,7 @@ mod demo;
 mod docs;
 mod fuzz;
 mod install;
+mod lab;
 mod licences;
 mod oui;
 mod process;
@@ -50,6 +51,10 @@ enum Command {
     Bench(bench::BenchOptions),
     /// Measures the engine against ground truth over the whole corpus
     Eval(bench::EvalOptions),
+    /// Plays a hospital of real programs in namespaces past the engine and compares its inventory with the truth
+    ///
+    /// Needs root. What follows `--` are thresholds of `tests/lab/compare.py`, by which it ends.
+    Lab(lab::Options),
     /// Checks the house rules that neither the compiler nor clippy knows
     Tidy,
     /// Writes the generated tables of the documents again
@@ -70,6 +75,7 @@ fn main() -> ExitCode {
         Command::Bpf(options) => bpf::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Eval(options) => bench::eval(&options),
+        Command::Lab(options) => lab::run(&options),
         Command::Tidy => tidy::run(),
         Command::Docs(options) => docs::run(&options),
         Command::Oui(options) => oui::run(&options),

@@ -1,5 +1,6 @@
 """Addresses and the services of every network: DHCP clients and server, DNS, NTP, syslog, ping, SSH, HTTP, FTP, Telnet."""
 
+import socket
 import time
 
 from roles import role
@@ -51,7 +52,8 @@ def dhcp(device, play):
     pace = hospital.get("lease_every_seconds", 18)
 
     def wanted():
-        slot = (mine + state["round"] * play.get("step", 7)) % pool["count"]
+        # Two rounds share no address, and each address is another device's a few rounds later.
+        slot = (mine + state["round"] * (len(clients) + 4)) % pool["count"]
         return f"{pool['first'].rsplit('.', 1)[0]}.{int(pool['first'].rsplit('.', 1)[1]) + slot}"
 
     def change():
@@ -135,13 +137,13 @@ def ntp_server(device, play):
 @role("ntp_client")
 def ntp_client(device, play):
     """Asks for the time, and does not set it."""
-    device.every(play.get("every", 45), lambda: device.run("ntpdate", "-q", "-p", "1", device.host(play["to"])))
+    device.every(play.get("every", 45), lambda: device.run("ntpdate", "-q", device.host(play["to"])))
 
 
 @role("syslog_server")
 def syslog_server(device, play):
     """rsyslog takes messages and keeps none."""
-    conf = f'module(load="imudp")\ninput(type="imudp" port="514")\nglobal(workDirectory="{device.folder}")\n*.* stop\n'
+    conf = f'module(load="imudp")\ninput(type="imudp" port="514")\nglobal(workDirectory="{device.folder}")\n*.* action(type="omfile" file="/dev/null")\n'
     device.serve("rsyslogd", "-n", "-i", device.folder / "rsyslogd.pid", "-f", device.write("rsyslog.conf", conf))
 
 
@@ -233,17 +235,25 @@ def ftp_client(device, play):
 
 @role("telnet_server", lambda spec, play: [("telnet.banner", play["banner"])])
 def telnet_server(device, play):
-    """BusyBox telnetd: the banner, then a prompt that lets nobody in."""
+    """inetutils telnetd, a process for each connection: the banner, then a prompt that lets nobody in."""
     issue = device.write("issue", play["banner"] + "\r\n")
     login = device.write("login.sh", f"#!/bin/sh\ncat {issue}\nprintf 'Username: '\nsleep 2\n")
     (device.folder / "login.sh").chmod(0o755)
-    device.serve("busybox", "telnetd", "-F", "-p", "23", "-l", login)
+
+    def listen():
+        with socket.create_server(("", 23)) as door:
+            while True:
+                line, _ = door.accept()
+                with line:
+                    device.serve_on(line, "/usr/sbin/telnetd", "-h", "-E", login)
+
+    device.thread(listen)
 
 
 @role("telnet_client")
 def telnet_client(device, play):
     """BusyBox telnet looks at the banner."""
-    device.every(play.get("every", 50), lambda: device.run("timeout", "4", "busybox", "telnet", device.host(play["to"]), "23"))
+    device.every(play.get("every", 50), lambda: device.run("sh", "-c", f"sleep 3 | busybox telnet {device.host(play['to'])} 23"))
 
 
 @role("ping")

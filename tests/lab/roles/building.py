@@ -48,7 +48,7 @@ def bacnet_controller(device, play):
     device.thread(lambda: asyncio.run(serve()))
 
 
-@role("bacnet_client", bacnet_texts)
+@role("bacnet_client")
 def bacnet_client(device, play):
     """Looks for all devices of the segment, reads their properties and values."""
 
@@ -62,12 +62,12 @@ def bacnet_client(device, play):
                 for name in names:
                     await read(one, found.pduSource, found.iAmDeviceIdentifier, name)
                 for number in range(3):
-                    await read(one, found.pduSource, ("analog-value", number), "present-value")
+                    await read(one, found.pduSource, f"analog-value,{number}", "present-value")
 
     async def read(one, address, thing, name):
         try:
             await asyncio.wait_for(one.read_property(address, thing, name), 3)
-        except Exception as error:
+        except BaseException as error:  # Refusals of bacpypes3 are no Exception.
             device.say(f"{address} {thing} {name}: {error!r}")
 
     device.thread(lambda: asyncio.run(serve()))

@@ -149,7 +149,7 @@ def print_film(device, play):
     associate(device, play, peer, [meta], work, play.get("printer_title", "PRINTER"))
 
 
-@role("dicom_printer", lambda spec, play: [("dicom print (printer N-GET)", " ".join(attributes(spec, play, "manufacturer", "model")))])
+@role("dicom_printer")
 def dicom_printer(device, play):
     """A print SCP of pynetdicom: it takes every film."""
     from pydicom.dataset import Dataset

@@ -59,8 +59,8 @@ server_header="Server: {server}"
 user_agent_header="User-Agent: {server}"
 listen=udp:{address}:5060
 mpath="/usr/lib/x86_64-linux-gnu/kamailio/modules/"
-loadmodule "sl.so"
 loadmodule "tm.so"
+loadmodule "sl.so"
 loadmodule "rr.so"
 loadmodule "pv.so"
 loadmodule "maxfwd.so"
@@ -88,7 +88,7 @@ STEP = """<send retrans="500"><![CDATA[
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 From: <sip:{user}@[remote_ip]>;tag=[call_number]{method}
 To: <sip:{user}@[remote_ip]>
-Call-ID: {method}[call_id]
+Call-ID: [call_id]
 CSeq: 1 {method}
 Contact: <sip:{user}@[local_ip]:[local_port]>
 Max-Forwards: 70

@@ -57,9 +57,15 @@ def mdns(device, play):
         )
         Path(f"/etc/avahi/services/{number}.service").write_text(text, encoding="utf-8")
     conf = (
-        f"[server]\nhost-name={device.hostname}\nuse-ipv4=yes\nuse-ipv6={'yes' if device.spec.get('ipv6') else 'no'}\nenable-dbus=no\n"
+        f"[server]\nhost-name={device.hostname}\nuse-ipv4=yes\nuse-ipv6={'yes' if device.spec.get('ipv6') else 'no'}\n"
+        f"enable-dbus={'yes' if play.get('bus') else 'no'}\n"
         "ratelimit-interval-usec=1000000\nratelimit-burst=1000\n[publish]\npublish-workstation=no\npublish-hinfo=no\n"
     )
+    if play.get("bus"):
+        # Programs that publish by themselves reach Avahi by a bus of their own.
+        os.makedirs("/run/dbus", exist_ok=True)
+        device.serve("dbus-daemon", "--system", "--nofork", "--nopidfile")
+        device.wait_for("/run/dbus/system_bus_socket")
     device.serve("avahi-daemon", "--no-drop-root", "--no-chroot", "--no-rlimits", "-f", device.write("avahi.conf", conf))
 
 
@@ -99,11 +105,19 @@ def wsd_onvif(device, play):
         address = wait_for_address(device)
         publisher = ThreadedWSPublishing()
         publisher.start()
+        without_ipv6(publisher)
         kind = QName("http://www.onvif.org/ver10/network/wsdl", "NetworkVideoTransmitter")
         publisher.publishService(types=[kind], scopes=[Scope(f"onvif://www.onvif.org/{scope}") for scope in play["scopes"]],
                                  xAddrs=[f"http://{address}/onvif/device_service"])
 
     device.thread(publish)
+
+
+def without_ipv6(one):
+    """The package sends by both, and its thread for IPv6 ends over an IPv4 address."""
+    one._networkingThread_v6.schedule_stop()
+    one._addrsMonitorThread_v6.schedule_stop()
+    one._networkingThread_v6 = one._addrsMonitorThread_v6 = None
 
 
 @role("wsd_client")
@@ -116,6 +130,7 @@ def wsd_client(device, play):
 
         one = ThreadedWSDiscovery()
         one.start()
+        without_ipv6(one)
         one.searchServices(types=[QName("http://www.onvif.org/ver10/network/wsdl", "NetworkVideoTransmitter")], timeout=3)
         one.stop()
 

@@ -1,6 +1,8 @@
 """Offices: printers (IPP, ZPL, PJL), file shares, and the workstations that use them."""
 
 import socket
+import subprocess
+import time
 
 from roles import attributes, role
 from roles.laboratory import serve_forever
@@ -10,7 +12,7 @@ from roles.names import samba
 def ipp_texts(spec, play):
     """What its attributes say."""
     maker, model, serial, version = attributes(spec, play, "manufacturer", "model", "serial", "software_version")
-    return [("ipp.make_and_model", f"{maker} {model}"), ("ipp.device_id", f"MFG:{maker};MDL:{model};SN:{serial};"),
+    return [("mdns TXT ty, usb_MFG, usb_MDL", f"{maker} {model}"), ("ipp.make_and_model", f"{maker} {model}"), ("ipp.device_id", f"MFG:{maker};MDL:{model};SN:{serial};"),
             ("ipp.firmware", version), ("ipp.name", play.get("name", ""))]
 
 
@@ -18,7 +20,7 @@ def ipp_texts(spec, play):
 def ipp_printer(device, play):
     """ippeveprinter of CUPS."""
     maker, model, serial, version = attributes(device.spec, play, "manufacturer", "model", "serial", "software_version")
-    words = ["ippeveprinter", "-r", "off", "-n", f"{device.hostname}.{device.hospital['domain']}", "-p", play.get("port", 631)]
+    words = ["ippeveprinter", "-n", f"{device.hostname}.{device.hospital['domain']}", "-p", play.get("port", 631)]
     conf = (
         f'ATTR text printer-make-and-model "{maker} {model}"\n'
         f'ATTR text printer-device-id "MFG:{maker};MDL:{model};SN:{serial};CMD:PJL,PCLXL,POSTSCRIPT;"\n'
@@ -29,7 +31,17 @@ def ipp_printer(device, play):
         words += ["-a", device.write("printer.conf", conf)]
     else:
         words += ["-M", maker, "-m", model]
-    device.serve(*words, play.get("name", device.name))
+
+    def serve():
+        # It publishes itself, and ends when Avahi is not ready yet.
+        for _ in range(10):
+            try:
+                device.serve(*words, play.get("name", device.name)).wait(2)
+            except subprocess.TimeoutExpired:
+                return
+            time.sleep(0.5)
+
+    device.thread(serve)
 
 
 @role("ipp_client")

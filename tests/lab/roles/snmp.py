@@ -39,7 +39,9 @@ def snmp_manager(device, play):
         version = ["-v3", "-l", "authPriv", "-u", agent["user"], "-a", "SHA", "-A", agent["secret"], "-x", "AES", "-X", agent["secret"]] \
             if agent.get("user") else [agent.get("version", "-v2c"), "-c", agent.get("community", "public")]
 
+        (device.folder / "snmp").mkdir(exist_ok=True)
+
         def ask(name=name, version=version, values=values):
-            device.run("snmpget", "-t", "1", "-r", "1", "-m", "", *version, device.host(name), *SYSTEM, *values)
+            device.run("env", f"SNMP_PERSISTENT_DIR={device.folder / 'snmp'}", "snmpget", "-t", "1", "-r", "1", "-m", "", *version, device.host(name), *SYSTEM, *values)
 
         device.every(play.get("every", 30), ask)
