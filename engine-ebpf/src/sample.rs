@@ -65,8 +65,9 @@ impl Class {
 /// Octets of the ring for samples per tick and CPU, by class: what a flood of one class cannot take from the others.
 pub const SHARES_DEFAULT: [u32; Class::CELLS] = [0, 64 << 10, 128 << 10, 256 << 10, 256 << 10, 1 << 20, 1 << 20, 256 << 10];
 
-/// Octets that one run of a flow may give per direction, by class.
-const BUDGETS: [u16; Class::CELLS] = [0, 1504, 3008, 1024, 3008, 8192, 4096, 512];
+/// Octets that one run of a flow may give per direction, by class. All clients that have no address yet ask for one in one flow: there
+/// the share alone is the bound. An association of DICOM with all its contexts takes up to 15 KiB before the first data.
+const BUDGETS: [u16; Class::CELLS] = [0, 1504, UNOPENED - 1, 4096, 4096, 20_480, 4096, 1504];
 
 /// What is left of the shares in the current tick. One per CPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

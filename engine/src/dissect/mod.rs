@@ -24,7 +24,7 @@ mod heads;
 mod hl7;
 mod http;
 mod intellivue;
-pub mod ipp;
+mod ipp;
 mod kerberos;
 mod ldap;
 mod lldp;
@@ -55,12 +55,14 @@ mod ssh;
 mod stp;
 mod stream;
 mod syslog;
-#[cfg(test)]
-mod talk;
 mod telnet;
-mod tls;
 #[cfg(test)]
 mod probe;
+#[cfg(test)]
+mod talk;
+mod tls;
+#[cfg(test)]
+mod trace;
 #[cfg(test)]
 mod trial;
 mod wsd;

@@ -6,27 +6,27 @@
 mod bind;
 mod entry;
 mod fuse;
+mod known;
 mod maker;
 pub mod oui;
 mod pending;
 pub mod rules;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     net::IpAddr,
 };
 
 use auscult_ebpf::record::FlowKey;
-use sha1::{Digest, Sha1};
-
 use self::{
     bind::{Binding, Bindings, Found, Sure},
     entry::Entry,
+    known::{decided, evidence_number, is_hostname, number, roles, unix},
     pending::{Pending, Waiter},
     rules::Rules,
 };
 use crate::{
-    device::{Attribute, Category, Device, DeviceId, Evidence, Known, Support},
+    device::{Device, DeviceId, Evidence, Support},
     flow::{Mac, UnixNanos},
     observation::{Field, Observation, Presence, Subject, Value},
 };
@@ -464,61 +464,4 @@ impl Identify {
             }
         }
     }
-}
-
-/// A category that is not sure enough is `unknown`, with what it may be as conflicts.
-fn decided(mut known: BTreeMap<Attribute, Known>) -> BTreeMap<Attribute, Known> {
-    if let Some(category) = known.get_mut(&Attribute::Category)
-        && category.confidence < DECIDED
-    {
-        let value = std::mem::replace(&mut category.value, Category::Unknown.name().into());
-        category.conflicts.insert(0, (value, category.confidence));
-        category.confidence = 0.0;
-    }
-    known
-}
-
-/// What it serves, by protocol.
-fn roles(entry: &Entry) -> Vec<Box<str>> {
-    let of_serves = entry.evidence.range((Field::Serves, Box::default())..).take_while(|((field, _), _)| *field == Field::Serves);
-    of_serves.map(|((_, value), _)| value.clone()).collect()
-}
-
-/// Fields by which a device names itself.
-const fn is_hostname(field: Field) -> bool {
-    matches!(
-        field,
-        Field::DhcpHostname
-            | Field::DhcpFqdn
-            | Field::Dhcp6Fqdn
-            | Field::DnsName
-            | Field::MdnsHostname
-            | Field::LlmnrName
-            | Field::NetbiosName
-            | Field::NtlmHost
-            | Field::NtlmDnsHost
-            | Field::SnmpSysName
-            | Field::LldpSystemName
-            | Field::SyslogHostname
-    )
-}
-
-fn unix(at: u64, utc_offset: i64) -> UnixNanos {
-    i64::try_from(at).unwrap_or(i64::MAX).saturating_add(utc_offset)
-}
-
-/// First eight octets of SHA-1 over the parts; never zero.
-fn number(parts: &[&[u8]]) -> u64 {
-    let mut hash = Sha1::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    let digest = hash.finalize();
-    let first = digest.first_chunk::<8>().copied().unwrap_or_default();
-    u64::from_le_bytes(first).max(1)
-}
-
-fn evidence_number(id: DeviceId, field: Field, value: &str) -> u64 {
-    number(&[&id.0.to_le_bytes(), field.name().as_bytes(), value.as_bytes()])
 }

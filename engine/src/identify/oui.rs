@@ -7,7 +7,6 @@
 
 use std::sync::OnceLock;
 
-use super::maker;
 pub use super::maker::short;
 
 /// Bits of the prefixes of MA-L, MA-M and MA-S.

@@ -25,6 +25,7 @@ const READERS: &[(&[u8], ReadBody)] = &[
     (b"application/fhir+json", capability),
     (b"application/json+fhir", capability),
     (b"application/json", capability),
+    (b"application/ipp", crate::dissect::ipp::body),
 ];
 
 /// The reader of bodies of a media type.
