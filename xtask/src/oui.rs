@@ -115,9 +115,10 @@ fn provenance(assignments: &BTreeMap<String, String>, octets: usize) -> String {
     format!(
         "# Organisations by MAC prefix\n\n\
          `oui.zst` is written by `cargo xtask oui` from the npm package `{PACKAGE}` {VERSION} (BSD-2-Clause, silverwind), which \
-         collects the public listings of the IEEE Registration Authority. Names are the holders' as the IEEE lists them, without their \
-         addresses; the table's form is told in `engine/src/identify/oui.rs`.\n\n\
-         | registry | prefixes |\n|---|---|\n| MA-L (24 bits) | {large} |\n| MA-M (28 bits) | {medium} |\n| MA-S (36 bits) | {small} |\n\n\
+         collects the public listings of the IEEE Registration Authority. Names are the holders' as the IEEE lists them, without \
+         their addresses; the table's form is told in `engine/src/identify/oui.rs`.\n\n\
+         | registry | prefixes |\n|---|---|\n| MA-L (24 bits) | {large} |\n| MA-M (28 bits) | {medium} |\n\
+         | MA-S (36 bits) | {small} |\n\n\
          {octets} octets, zstd level {LEVEL}.\n"
     )
 }

@@ -1,9 +1,10 @@
 //! MAC address → the organisation that it is registered to.
 //!
-//! The table is `engine/rules/oui.zst`, which `cargo xtask oui` writes: the IEEE's MA-L (24 bits), MA-M (28) and MA-S (36) assignments.
-//! Decompressed it is, for each of the three in this order, a number of entries, that many prefixes in rising order, each as the distance
-//! from the one before, and that many names, each as zero for the next name not met yet or as the distance back from it; then the names,
-//! a line each. All numbers are LEB128. Names are as the IEEE has them; [`short`] makes of them what people write.
+//! The table is `engine/rules/oui.zst`, which `cargo xtask oui` writes: the IEEE's MA-L (24 bits), MA-M (28) and MA-S (36)
+//! assignments. Decompressed it is, for each of the three in this order, a number of entries, that many prefixes in rising
+//! order, each as the distance from the one before, and that many names, each as zero for the next name not met yet or as
+//! the distance back from it; then the names, a line each. All numbers are LEB128. Names are as the IEEE has them;
+//! [`short`] makes of them what people write.
 
 use std::sync::OnceLock;
 

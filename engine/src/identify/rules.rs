@@ -1,8 +1,9 @@
 //! Rules: an observation → claims of what its device is, and how sure each is by itself.
 //!
-//! Rules are data: `engine/rules/*.toml`, embedded. Each looks at one field (or a set of fields that say the same kind of thing), has
-//! values that it must match and values that it must not, and does not load unless it does so. What is looked for is found by hashing
-//! wherever it can be: a value is compared with the few rules that may match it, however many there are.
+//! Rules are data: `engine/rules/*.toml`, embedded; `engine/rules/README.md` tells their form. Each looks at one field (or
+//! a set of fields that say the same kind of thing), has values that it must match and values that it must not, and does
+//! not load unless it does so. What is looked for is found by hashing wherever it can be: a value is compared with the few
+//! rules that may match it, however many there are.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

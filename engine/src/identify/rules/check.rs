@@ -72,7 +72,7 @@ fn claims(raw: &RawRule, fields: &[Field], matcher: &Matcher) -> Result<Vec<Draf
         return Err("write either `weight`, or `weights` with one for each claim".into());
     }
     let is_port = raw.also.is_empty() && fields.iter().any(|field| matches!(field, Field::Serves | Field::Uses));
-    let draft = |(name, value): (&Box<str>, &Box<str>)| {
+    let draft = |name: &str, value: &str| {
         let attribute = Attribute::named(name).ok_or_else(|| format!("no attribute is called `{name}`: see the taxonomy"))?;
         if attribute == Attribute::Category && Category::named(value).is_none_or(|category| category == Category::Unknown) {
             return Err(format!("no category is called `{value}`: take one of the taxonomy"));
@@ -83,13 +83,13 @@ fn claims(raw: &RawRule, fields: &[Field], matcher: &Matcher) -> Result<Vec<Draf
         if !(weight > 0.0 && weight <= most) {
             return Err(format!("weight {weight} of `{name}` is out of range: keep it above 0 and at most {most}"));
         }
-        let template = value.clone();
+        let template: Box<str> = value.into();
         if let Some(group) = highest_group(&template).filter(|group| *group > groups(matcher)) {
             return Err(format!("`{name}` takes ${group}, which the matcher does not give: add a group to the pattern"));
         }
         Ok(Draft { attribute, template, weight })
     };
-    raw.claims.iter().map(draft).collect()
+    raw.claims.iter().map(|(name, value)| draft(name, value)).collect()
 }
 
 /// How many groups the matcher gives.

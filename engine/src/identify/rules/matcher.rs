@@ -60,7 +60,7 @@ pub(super) enum Found<'a> {
 impl Matcher {
     /// From what a rule says; `is_name`: the field holds host or domain names.
     pub fn new(raw: &RawMatcher<'_>, is_name: bool) -> Result<Self, String> {
-        let lists = raw.lists.iter().filter_map(|(name, list)| Some((*name, (*list)?)));
+        let mut lists = raw.lists.iter().filter_map(|(name, list)| Some((*name, (*list)?)));
         let written = lists.clone().count() + usize::from(raw.any.is_some()) + usize::from(raw.pattern.is_some());
         if written != 1 {
             return Err(format!("{written} matchers: write one of any, equals, prefix, suffix, contains, words, pattern"));
@@ -68,7 +68,7 @@ impl Matcher {
         if let Some(pattern) = raw.pattern {
             return Pattern::new(pattern).map(|pattern| Self::Pattern(Box::new(pattern)));
         }
-        let Some((name, list)) = lists.last() else {
+        let Some((name, list)) = lists.next_back() else {
             return if raw.any == Some(true) { Ok(Self::Any) } else { Err("`any` is `true` or left out".into()) };
         };
         if list.is_empty() || list.iter().any(|text| text.trim().is_empty()) {
@@ -223,7 +223,7 @@ impl Pattern {
     }
 }
 
-/// The longest text that whatever fits the pattern must contain: a run of plain characters outside of groups, classes and alternatives.
+/// The longest text that whatever fits the pattern must contain: a run of plain characters outside of groups and classes.
 fn needed(pattern: &str) -> String {
     let (mut best, mut run) = (String::new(), String::new());
     let (mut depth, mut in_class) = (0_u32, false);
