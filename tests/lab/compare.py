@@ -69,7 +69,12 @@ def texts(value):
 def match(truth, devices):
     """By name of a true device, the devices found that have one of its MACs, or its address where no MAC is its own."""
     by_mac, by_address, found, known = defaultdict(list), defaultdict(list), {}, set()
+    behind = {entry["ip"] for one in truth["devices"] if not one["macs"] for entry in one["ips"]}
     for device in devices:
+        addresses = {text.split("/")[0] for text in texts(device.get("ips", []))}
+        if addresses and addresses <= behind:
+            # Should it have a MAC, that is the router's.
+            continue
         for mac in texts(device.get("mac")) + texts(device.get("macs", [])):
             by_mac[mac.lower()].append(device)
     for one in truth["devices"]:
