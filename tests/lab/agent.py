@@ -143,6 +143,10 @@ def settle(device):
     mount("--bind", resolv, "/etc/resolv.conf")
     mount("--bind", hosts, "/etc/hosts")
     socket.sethostname(device.hostname)
+    if device.spec.get("ipv6"):
+        # Off until now, so that it says nothing before the tap is listened to.
+        for scope in ("all", "default", "eth0"):
+            Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("0", encoding="utf-8")
 
 
 def main():

@@ -11,6 +11,7 @@
 
 import argparse
 import ctypes
+import fcntl
 import json
 import shlex
 import signal
@@ -25,6 +26,8 @@ import truth
 
 HERE = Path(__file__).resolve().parent
 PR_SET_PDEATHSIG = 1
+# There is one laboratory on a machine: all have the same names.
+LOCK = "/run/auscult-hospital.lock"
 # Before the first device speaks: tcpdump and the engine have to listen.
 READY_SECONDS = 20
 BESIDE_SECONDS = 4
@@ -43,6 +46,12 @@ def main():
     parser.add_argument("--beside", help="a command that runs in the network of the tap from before the first frame to after the last")
     parser.add_argument("--only", nargs="*", help="plays these devices alone")
     options = parser.parse_args()
+    lock = open(LOCK, "w", encoding="utf-8")
+    if options.command != "truth":
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit("another laboratory is at work on this machine") from None
     if options.command == "down":
         print(f"removed {network.remove()} namespaces")
         return 0

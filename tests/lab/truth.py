@@ -97,6 +97,8 @@ def texts_of(device, registered):
 
 def carried(device, heard, registered):
     """By attribute: the fields that carry it, as far as its octets were recorded; and those whose octets were not."""
+    if not heard.count:
+        return {}, {}
     octets = b"\n".join(heard.octets)
     found, missing = defaultdict(list), defaultdict(list)
     for attribute in ATTRIBUTES:

@@ -20,11 +20,15 @@ def ipp_texts(spec, play):
 def ipp_printer(device, play):
     """ippeveprinter of CUPS."""
     maker, model, serial, version = attributes(device.spec, play, "manufacturer", "model", "serial", "software_version")
-    words = ["ippeveprinter", "-n", f"{device.hostname}.{device.hospital['domain']}", "-p", play.get("port", 631)]
+    name = f"{device.hostname}.{device.hospital['domain']}".lower()
+    # It answers by the name it is given alone, and listens at that name's addresses: at all of them.
+    device.write("hosts", f"127.0.0.1 localhost\n0.0.0.0 {name}\n:: {name}\n")
+    words = ["ippeveprinter", "-n", name, "-p", play.get("port", 631)]
     conf = (
         f'ATTR text printer-make-and-model "{maker} {model}"\n'
         f'ATTR text printer-device-id "MFG:{maker};MDL:{model};SN:{serial};CMD:PJL,PCLXL,POSTSCRIPT;"\n'
         f'ATTR text printer-firmware-string-version "{version}"\nATTR text printer-firmware-name "firmware"\n'
+        "ATTR mimeMediaType document-format-supported application/octet-stream,text/plain\n"
         f'ATTR text printer-location "{play.get("location", "Ward 1")}"\nATTR text printer-info "{play.get("name", device.name)}"\n'
     )
     if play.get("attributes", True):
