@@ -62,6 +62,8 @@ def main():
         print(f"{len(hospital['device'])} devices; the tap is tap0 in the namespace {network.TAP}")
         return 0
     if options.command == "run":
+        # Shells start what runs beside them with this signal ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
         run(hospital, options)
