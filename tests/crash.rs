@@ -140,6 +140,22 @@ impl Ward {
         stage::received(&self.lab)
     }
 
+    /// Waits until the engine has written its books twice: they hold what it received.
+    fn books_move_on(&self) -> Result<()> {
+        let written = || fs::metadata(self.data.join("books.json")).and_then(|books| books.modified());
+        let (mut last, mut times) = (written()?, 0);
+        for _ in 0..3000 {
+            let now = written()?;
+            times += u32::from(now != last);
+            last = now;
+            if times == 2 {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        anyhow::bail!("the books do not move on")
+    }
+
     /// Plays so many frames and waits until the taps have heard them.
     fn played(&self, seed: u64, frames: u64) -> Result<()> {
         let before = self.received()?;
@@ -458,6 +474,9 @@ fn live_crash_run_loses_its_power() -> Result<()> {
                 None if wholly => ward.ready()?,
                 None => ward.start()?,
             };
+            if wholly {
+                ward.books_move_on()?;
+            }
             thread::sleep(Duration::from_millis(700 + random.below(3000)));
             disk.cut()?;
             victim.kill()?;

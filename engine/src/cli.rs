@@ -4,6 +4,7 @@
 //! 0 the work was done, 1 it was not, 2 the command line was not understood, 130 stopped before its end by a signal.
 
 pub mod args;
+mod devices;
 mod listing;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,9 @@ use std::{
 use clap::Parser;
 
 use self::{
-    args::{CheckArgs, Cli, Command, DemoArgs, FlowsArgs, ListArgs, LogArgs, ReplayArgs, RunArgs},
+    args::{
+        CheckArgs, Cli, Command, DemoArgs, DeviceCommand, FlowsArgs, InventoryCommand, ListArgs, LogArgs, ReplayArgs, RunArgs,
+    },
     watch::Watch,
 };
 use crate::{
@@ -62,6 +65,9 @@ pub enum CliError {
         "stopped by a signal before the end of the input: what was read is written; replay it again for the rest, rows are not doubled"
     )]
     Interrupted,
+    /// A table has errors, or rows that no device answers to.
+    #[error("{0}")]
+    Import(String),
     /// The ledger does not close.
     #[error(
         "the ledger does not close: {packets} packets and {octets} octets are unaccounted for: keep the input and report this"
@@ -150,6 +156,12 @@ fn dispatch(cli: &Cli, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Demo(args) => demo(args, &cli.log, out),
         Command::Flows(args) => flows(args, &cli.log, out),
         Command::Coverage(args) => coverage(args, &cli.log, out),
+        Command::Devices(args) => devices::devices(args, &cli.log, out),
+        Command::Why(args) => devices::why(args, &cli.log, out),
+        Command::Device(DeviceCommand::Set(args)) => devices::set(args, &cli.log, out),
+        Command::Device(DeviceCommand::Import(args)) => devices::import(args, &cli.log, out),
+        Command::Inventory(InventoryCommand::Backup(args)) => devices::backup(args, &cli.log, out),
+        Command::Inventory(InventoryCommand::Restore(args)) => devices::restore(args, &cli.log, out),
         Command::Check(args) => check(args, out),
         Command::Dictionary => Ok(out.write_all(pipeline::dictionary()?.as_bytes())?),
         Command::MetricsTable => Ok(out.write_all(metrics_table().as_bytes())?),

@@ -10,6 +10,8 @@ pub mod coverage;
 pub mod device;
 pub mod dissect;
 pub mod flow;
+pub mod identify;
+pub mod inventory;
 pub mod lab;
 pub mod lake;
 pub mod ledger;

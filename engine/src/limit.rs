@@ -24,7 +24,7 @@ pub const SHARDS_MAX: usize = 64;
 /// Octets of a configuration file: a mistaken path to a capture must not be read whole.
 pub const CONFIG_OCTETS_MAX: u64 = 1 << 20;
 /// Metric series that the registry may hold, process metrics included.
-pub const SERIES_MAX: usize = 512;
+pub const SERIES_MAX: usize = 1024;
 /// Threads whose progress `/healthz` watches.
 pub const THREADS_MAX: usize = 512;
 /// A thread that did not move for this long is stalled. Every thread polls at least ten times as often.
@@ -56,6 +56,16 @@ pub const EPOCHS_MAX: usize = 64;
 pub const ROWS_WAITING_MAX: usize = 8 * EPOCH_ROWS;
 /// Coverage rows that wait for the lake: one per observation point and minute.
 pub const COVERAGE_MAX: usize = 64;
+/// Samples of one batch between capture and the dissectors.
+pub const SAMPLE_BATCH_SAMPLES: usize = 512;
+/// Their payload, octets.
+pub const SAMPLE_BATCH_OCTETS: usize = 256 << 10;
+/// Batches of samples that wait for the dissectors (about 20 MiB), and Marks between them.
+pub const SAMPLE_BATCHES_MAX: usize = 64;
+/// Messages that wait for the keeper of the inventory.
+pub const KEEPER_MESSAGES_MAX: usize = 1024;
+/// Observations and presences that are held until every source has passed their time (about 30 MiB).
+pub const HELD_MAX: usize = 1 << 17;
 /// Ledgers that wait for the books.
 pub const LEDGERS_MAX: usize = 256;
 

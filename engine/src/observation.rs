@@ -86,6 +86,6 @@ pub struct Presence {
     pub at: u64,
     /// Who.
     pub subject: Subject,
-    /// Observation point.
-    pub point: u32,
+    /// A biflow that it sent a packet of.
+    pub key: FlowKey,
 }

@@ -4,11 +4,16 @@
 //! [`crate::telemetry::metric::EDGES`]; a full one holds up its sender, and a live meter counts what its ring then has no room for.
 
 mod books;
+pub mod devices;
+mod dissect;
+mod keeper;
 mod listing;
 mod live;
 mod memory;
 mod offline;
+mod presence;
 mod resume;
+mod samples;
 mod shard;
 mod sides;
 mod store;
@@ -24,7 +29,7 @@ pub use self::{
 
 use std::{
     path::Path,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicU64},
     thread::{self, JoinHandle},
 };
 
@@ -32,21 +37,27 @@ use auscult_ebpf::{
     limit::{COPY_UNIT_SHIFT, COPY_UNITS_MAX},
     settings::{FLAG_CLOCK_PER_POLL, FLAG_COPIES_METERED, FLAG_SAMPLES, FLAG_VLAN_IN_KEY, Settings},
 };
-use crossbeam::channel::bounded;
+use crossbeam::channel::{Receiver, Sender, bounded};
 
 use self::{
     books::{Books, Closed, PointCounters},
+    dissect::Dissect,
+    keeper::{Keeper, KeeperOutlet, Kept, ToKeeper},
+    presence::Presences,
     resume::{Inheritance, Resumed},
+    samples::{FromRing, SampleBatch, SampleOutlet},
     store::{RowsWaiting, Store, Stored},
 };
 use crate::{
+    batch::Ring,
     biflow::{BiflowSettings, Table},
-    capture::outlets::Outlets,
+    capture::{native::SampleSink, outlets::Outlets},
     config::{Clock, Config, Duplicates},
+    dissect::Dissector,
     flow::ObservationPoint,
     lake::{LakeSettings, Writer},
     ledger::{Count, Ledger, UserLost},
-    limit::{BATCH_DELTAS, BATCHES_MAX, COVERAGE_MAX, EPOCHS_MAX, LEDGERS_MAX},
+    limit::{BATCH_DELTAS, BATCHES_MAX, COVERAGE_MAX, EPOCHS_MAX, KEEPER_MESSAGES_MAX, LEDGERS_MAX, SAMPLE_BATCHES_MAX},
     progress::Progress,
     serve::health::{Condition, Health},
     summary::{MemoryBound, Summary, Totals},
@@ -75,6 +86,9 @@ struct Watched {
 struct Stages {
     outlets: Outlets,
     shards: Vec<JoinHandle<()>>,
+    samples: SampleWay,
+    dissect: JoinHandle<()>,
+    keeper: JoinHandle<Kept>,
     books: JoinHandle<Closed>,
     store: JoinHandle<Stored>,
     /// Of a live engine.
@@ -112,7 +126,8 @@ impl Stages {
         }
         if let Some(telemetry) = &watched.telemetry {
             let shards = config.biflow.shards;
-            let rooms = [shards * BATCHES_MAX, shards * EPOCHS_MAX, LEDGERS_MAX, COVERAGE_MAX];
+            let rooms =
+                [shards * BATCHES_MAX, shards * EPOCHS_MAX, LEDGERS_MAX, COVERAGE_MAX, SAMPLE_BATCHES_MAX, KEEPER_MESSAGES_MAX];
             let edges = EDGES.iter().zip(rooms);
             edges.for_each(|(edge, room)| telemetry.set(Metric::ProcessChannelCapacity, &[edge], room as i64));
         }
@@ -132,6 +147,12 @@ impl Stages {
         let (to_books, from_capture) = bounded(LEDGERS_MAX);
         let (give_back, recycled) = bounded(BATCHES_MAX);
         let (mut inlets, mut shards, mut from_shards) = (Vec::new(), Vec::new(), Vec::new());
+        let keeper = Keeper::open(data, &config.site, rings, config.biflow.shards, live, watched.clone())?;
+        watched.health.holds(Condition::Inventory);
+        let (to_keeper, from_all) = bounded(KEEPER_MESSAGES_MAX);
+        let keeper = spawn("inventory".to_owned(), move || keeper.run(&from_all))?;
+        let (samples, dissect) = SampleWay::start(to_keeper.clone(), live, watched)?;
+        let to_keeper = KeeperOutlet { to: to_keeper, waits: !live };
         for number in 0..config.biflow.shards {
             let (inlet, deltas) = bounded(BATCHES_MAX);
             inlets.push(inlet);
@@ -139,24 +160,26 @@ impl Stages {
             let (to, epochs) = bounded(EPOCHS_MAX);
             from_shards.push(epochs);
             let (give_back, rows) = (give_back.clone(), RowsWaiting::default());
-            let shard = shard::Shard { number, table, from: deltas, give_back, to, rows };
+            let presences = Presences::default();
+            let to_keeper = to_keeper.clone();
+            let shard = shard::Shard { number, table, from: deltas, give_back, to, rows, presences, to_keeper };
             let watched = watched.clone();
             shards.push(spawn(format!("biflow-{number}"), move || shard.run(&watched))?);
         }
         let books = Books::new(rings, rings_per_point, inheritance, watched.clone(), coverage);
         let books = spawn("books".to_owned(), move || books.run(&from_capture))?;
         let idle_nanos = i64::try_from(config.biflow.idle_timeout.as_nanos()).unwrap_or(i64::MAX);
-        let store = Store::new(writer, config.biflow.shards, idle_nanos, watched.clone());
+        let store = Store::new(writer, config.biflow.shards, idle_nanos, watched.clone(), to_keeper);
         let store = spawn("store".to_owned(), move || store.run(from_shards, from_books))?;
         let outlets = Outlets { shards: inlets, ledger: to_books, recycled, batch_deltas: BATCH_DELTAS };
-        Ok(Self { outlets, shards, books, store, resumed, live, memory, began })
+        Ok(Self { outlets, shards, samples, dissect, keeper, books, store, resumed, live, memory, began })
     }
 
     /// Lets every stage end, in data order, and adds up what was done. `ledger` is capture's own last state; the books of taps know more,
     /// and are closed if capture was `complete`: it has handed over everything.
     fn finish(self, ledger: Option<Ledger>, complete: bool, watched: &Watched) -> Finished {
-        let Self { outlets, shards, books, store, resumed, live, memory, began } = self;
-        drop(outlets);
+        let Self { outlets, shards, samples, dissect, keeper, books, store, resumed, live, memory, began } = self;
+        drop((outlets, samples));
         let mut dead = Vec::new();
         for (number, shard) in shards.into_iter().enumerate() {
             if shard.join().is_err() {
@@ -171,6 +194,13 @@ impl Stages {
             dead.push("store".to_owned());
             Stored::default()
         });
+        if dissect.join().is_err() {
+            dead.push("dissect".to_owned());
+        }
+        let kept = keeper.join().unwrap_or_else(|_| {
+            dead.push("inventory".to_owned());
+            Kept::default()
+        });
         let mut ledger = ledger.unwrap_or_else(|| closed.ledger());
         if !live {
             ledger.user_lost[UserLost::Write as usize].add(stored.lost);
@@ -184,6 +214,7 @@ impl Stages {
             marks: closed.marks,
             unbalanced_marks: closed.unbalanced,
             hurried_deltas: stored.hurried,
+            devices: kept.devices,
             files_written: stored.totals.files,
             bytes_written: stored.totals.bytes,
             elapsed_seconds: time::monotonic().saturating_sub(began) as f64 / 1e9,
@@ -191,7 +222,7 @@ impl Stages {
             memory_bound: memory,
             ..Totals::default()
         };
-        let error = stored.error.or_else(|| dead.first().map(|name| PipelineError::Died(name.clone())));
+        let error = stored.error.or(kept.error).or_else(|| dead.first().map(|name| PipelineError::Died(name.clone())));
         // Of dead threads nobody knows what they held: the next engine finds it out.
         let unclosed = resumed.filter(|_| complete && dead.is_empty()).and_then(Resumed::finish);
         let error = error.or(unclosed);
@@ -211,6 +242,33 @@ impl Finished {
     fn summary(&self, site: &str, input_errors: Vec<crate::summary::InputError>) -> Summary {
         let totals = Totals { site: site.to_owned(), input_errors, ..self.totals.clone() };
         Summary::new(&self.ledger, totals)
+    }
+}
+
+/// The way of samples from capture to the dissectors.
+struct SampleWay {
+    to: Sender<FromRing>,
+    recycled: Receiver<SampleBatch>,
+    waits: bool,
+    shed: Arc<AtomicU64>,
+}
+
+impl SampleWay {
+    /// Starts the dissectors at its end. Live, a full way is not waited for.
+    fn start(to_keeper: Sender<ToKeeper>, live: bool, watched: &Watched) -> Result<(Self, JoinHandle<()>), PipelineError> {
+        let (to, from) = bounded(SAMPLE_BATCHES_MAX);
+        let (give_back, recycled) = bounded(SAMPLE_BATCHES_MAX);
+        let shed = Arc::new(AtomicU64::new(0));
+        let dissect = Dissect { dissector: Dissector::default(), from, give_back, to: to_keeper, shed: shed.clone() };
+        let watched = watched.clone();
+        let thread = spawn("dissect".to_owned(), move || dissect.run(&watched))?;
+        Ok((Self { to, recycled, waits: !live, shed }, thread))
+    }
+
+    /// The end of one ring.
+    fn outlet(&self, ring: Ring) -> Box<dyn SampleSink> {
+        let (to, recycled, shed) = (self.to.clone(), self.recycled.clone(), self.shed.clone());
+        Box::new(SampleOutlet::new(ring, to, recycled, self.waits, shed))
     }
 }
 

@@ -10,6 +10,7 @@ mod fuzz;
 mod install;
 mod lab;
 mod licences;
+mod oui;
 mod process;
 mod test;
 mod tidy;
@@ -58,6 +59,8 @@ enum Command {
     Tidy,
     /// Writes the generated tables of the documents again
     Docs(docs::Options),
+    /// Writes the table of organisations by MAC prefix again
+    Oui(oui::Options),
     /// Installs what the suites, the benches and the BPF build need
     Install(install::Options),
     /// What `.ci/run` calls: `test`, where a skipped suite is a failure
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Lab(options) => lab::run(&options),
         Command::Tidy => tidy::run(),
         Command::Docs(options) => docs::run(&options),
+        Command::Oui(options) => oui::run(&options),
         Command::Install(options) => install::run(&options),
         Command::Ci(options) => ci::run(&options),
     };

@@ -34,6 +34,15 @@ pub trait SampleSink: Send {
 
     /// One sample. The payload is lent: copy what is kept, and zero the copy after use.
     fn take(&mut self, head: &SampleHead, payload: &[u8]);
+
+    /// Every sample from before `at` has been taken. `utc_offset`: Unix nanoseconds minus observation time.
+    fn mark(&mut self, _at: u64, _utc_offset: i64) {}
+
+    /// The clock was set back: what comes now may be earlier than what came.
+    fn clock_step(&mut self) {}
+
+    /// There are no more samples.
+    fn close(&mut self) {}
 }
 
 /// Lets every sample go.
@@ -247,6 +256,7 @@ impl NativeMeter {
         }
         self.clock_steps += 1;
         self.mark(self.last_at, true)?;
+        self.sink.samples.clock_step();
         self.sink.batches.clock_step()?;
         self.tick = None;
         Ok(at)
@@ -273,6 +283,7 @@ impl NativeMeter {
             }
         }
         mark.counters = self.core.counters;
+        self.sink.samples.mark(at, 0);
         self.sink.batches.mark(&mark, 0, Count::default())?;
         if self.sink.gone { Err(Gone) } else { Ok(()) }
     }
@@ -280,6 +291,7 @@ impl NativeMeter {
     /// Hands over everything, marks, and says that the ring has ended. Returns the last ledger.
     pub fn finish(mut self) -> Result<Option<LedgerAtMark>, Gone> {
         self.mark(self.last_at, true)?;
+        self.sink.samples.close();
         self.sink.batches.close()?;
         Ok(self.sink.batches.last())
     }

@@ -6,8 +6,11 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     config::Overrides,
+    device::{Attribute, Lifecycle},
     flow::{Address, Mac, UnixNanos},
+    inventory::Setting,
     limit::{LISTING_ROWS_DEFAULT, LISTING_ROWS_MAX},
+    pipeline::devices::Condition,
     time,
 };
 
@@ -52,6 +55,16 @@ pub enum Command {
     Flows(FlowsArgs),
     /// List how whole the tap was: the ledger by minute
     Coverage(ListArgs),
+    /// List devices: what each is, who made it, where it is, how sure that is
+    Devices(DevicesArgs),
+    /// Say why the inventory says what it says of a device, with the evidence
+    Why(WhyArgs),
+    /// Say something of a device by hand, or take it back
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Write the inventory into one file, or make one of such a file
+    #[command(subcommand)]
+    Inventory(InventoryCommand),
     /// Check a configuration file and print every value in effect
     Check(CheckArgs),
     /// Print the data dictionary: every column of every table
@@ -167,6 +180,113 @@ pub struct ListArgs {
     pub until: Option<UnixNanos>,
 }
 
+/// `devices`
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  auscult devices --data ./data --where category=infusion_pump\n  auscult devices --data ./data --where manufacturer~siemens --where vlan=20 --json\n  auscult devices --data ./data --as-of 2026-11-22"
+)]
+pub struct DevicesArgs {
+    /// Data directory
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Print JSON: an array of objects
+    #[arg(long)]
+    pub json: bool,
+    /// Devices at most
+    #[arg(long, value_name = "N", default_value_t = LISTING_ROWS_MAX, value_parser = parse_limit)]
+    pub limit: usize,
+    /// Only devices of which this holds: column=value, column!=value, column~part; repeated, all must hold
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub conditions: Vec<Condition>,
+    /// As they were then (RFC 3339, or a date)
+    #[arg(long, value_name = "T", value_parser = time::parse)]
+    pub as_of: Option<UnixNanos>,
+}
+
+/// `why`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:\n  auscult why 10.4.0.17 --data ./data\n  auscult why ct-1 --data ./data --json")]
+pub struct WhyArgs {
+    /// Number, MAC, IP address or host name of a device
+    #[arg(value_name = "DEVICE")]
+    pub device: String,
+    /// Data directory
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Print JSON: one object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `device`
+#[derive(Clone, Debug, Subcommand)]
+pub enum DeviceCommand {
+    /// Set what is known better, or take it back
+    Set(DeviceSetArgs),
+    /// Set owner, place, tags and more of many devices from a CSV file
+    Import(DeviceImportArgs),
+}
+
+/// `device set`
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Examples:\n  auscult device set 10.4.0.17 category=ct owner=radiology --data ./data\n  auscult device set d0123456789abcdef lifecycle=in_service tags=loan,level-2 --data ./data\n  auscult device set ct-1 category= --data ./data\n\nAn empty value takes back what was set. Keys: owner, place, tags, lifecycle, and the attributes that `why` shows."
+)]
+pub struct DeviceSetArgs {
+    /// Number, MAC, IP address or host name of a device
+    #[arg(value_name = "DEVICE")]
+    pub device: String,
+    /// What to set
+    #[arg(value_name = "KEY=VALUE", required = true, value_parser = parse_setting)]
+    pub settings: Vec<Setting>,
+    /// Who says so
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "operator")]
+    pub by: String,
+    /// Data directory
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+}
+
+/// `device import`
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "The first line names the columns: device_id, mac, ip or serial say which device; owner, place, tags (joined by ;), lifecycle, category, manufacturer, model, hostname are set.\n\nExamples:\n  auscult device import biomed.csv --data ./data --dry-run"
+)]
+pub struct DeviceImportArgs {
+    /// CSV file
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Say what would be set, and set nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Who says so
+    #[arg(long, value_name = "NAME", env = "USER", default_value = "operator")]
+    pub by: String,
+    /// Data directory
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+}
+
+/// `inventory`
+#[derive(Clone, Debug, Subcommand)]
+pub enum InventoryCommand {
+    /// Write devices, evidence, changes and what was set by hand into one file
+    Backup(InventoryFileArgs),
+    /// Make an inventory of a backup, where there is none
+    Restore(InventoryFileArgs),
+}
+
+/// `inventory backup`, `inventory restore`
+#[derive(Clone, Debug, Args)]
+pub struct InventoryFileArgs {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Data directory
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+}
+
 /// `check`
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
@@ -201,6 +321,28 @@ fn parse_limit(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(rows) if (1..=LISTING_ROWS_MAX).contains(&rows) => Ok(rows),
         _ => Err(format!("expected an integer from 1 to {LISTING_ROWS_MAX}")),
+    }
+}
+
+/// `key=value`; an empty value takes back what was set.
+fn parse_setting(text: &str) -> Result<Setting, String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is no setting: write key=value"))?;
+    let value = value.trim();
+    let given = (!value.is_empty()).then(|| Box::from(value));
+    match key.trim() {
+        "owner" => Ok(Setting::Owner(given)),
+        "place" => Ok(Setting::Place(given)),
+        "tags" => Ok(Setting::Tags(value.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(Box::from).collect())),
+        "lifecycle" => Lifecycle::named(value).map(Setting::Lifecycle).ok_or_else(|| {
+            format!("{value:?} is no state: choose one of {}", Lifecycle::ALL.map(Lifecycle::name).join(", "))
+        }),
+        key => match Attribute::named(key) {
+            Some(attribute) => Ok(Setting::Attribute(attribute, given)),
+            None => {
+                let attributes: Vec<&str> = Attribute::ALL.iter().map(|attribute| attribute.name()).collect();
+                Err(format!("{key:?} cannot be set: choose owner, place, tags, lifecycle, {}", attributes.join(", ")))
+            }
+        },
     }
 }
 

@@ -3,14 +3,71 @@
 //! Each protocol is recognised by what it says as well as by its port, and says only what [`crate::observation::Field`] lists. The parsers
 //! take hostile octets: they read through [`reader::Reader`], allocate nothing but what passed a grammar, and cannot fail.
 
+mod arp;
+mod asn1;
+mod astm;
+mod bacnet;
+mod ber;
+mod cdp;
+mod coap;
+mod dhcp;
+mod dhcp6;
+mod dhcp_vendor;
+mod dicom;
+mod dnp3;
+mod dns;
+mod dns_name;
+mod enip;
+mod ftp;
+mod greeting;
+mod heads;
+mod hl7;
+mod http;
+mod intellivue;
+pub mod ipp;
+mod kerberos;
+mod ldap;
+mod lldp;
+mod llmnr;
+mod mdns;
+mod modbus;
+mod mqtt;
+mod nd;
+mod netbios;
+mod ntp;
+mod opcua;
+mod pjl;
+mod poct1a;
+mod rdp;
 pub mod reader;
 mod repeat;
+mod rtsp;
+mod s7;
 mod say;
+mod sip;
+mod skinny;
+mod smb;
+mod smtp;
+mod snmp;
+mod sql;
+mod ssdp;
+mod ssh;
+mod stp;
 mod stream;
+mod syslog;
+#[cfg(test)]
+mod talk;
+mod telnet;
+mod tls;
+#[cfg(test)]
+mod probe;
+#[cfg(test)]
+mod trial;
+mod wsd;
 
 use std::hash::RandomState;
 
-use auscult_ebpf::record::{FORM_ETHERNET, SampleHead};
+use auscult_ebpf::record::{FORM_ETHERNET, ICMP_REPLY, SampleHead};
 
 pub use self::{
     say::{Say, Who},
@@ -22,13 +79,14 @@ use crate::observation::{Observation, Protocol};
 /// A datagram, an ICMPv6 message or the payload of a frame that is not IP.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
-    /// Behind the UDP header, behind the ICMPv6 header's four octets of type, code and checksum, or behind the ethertype (of 802.3 frames: from LLC on).
+    /// Behind the UDP header, behind the ICMPv6 header's four octets of type, code and checksum, or behind the ethertype (of 802.3
+    /// frames: behind LLC or SNAP).
     pub payload: &'a [u8],
     /// All of the payload is there.
     pub whole: bool,
-    /// Source port, or ICMPv6 type.
+    /// Source port, ICMPv6 type, or the service access points of LLC.
     pub source_port: u16,
-    /// Target port, or ICMPv6 code.
+    /// Target port, ICMPv6 code (of paired types the other one), or the protocol identifier of SNAP.
     pub target_port: u16,
     /// Ethertype of frames that are not IP; zero for 802.3 frames.
     pub ethertype: u16,
@@ -47,11 +105,66 @@ type ReadPacket = fn(&Packet<'_>, &mut Say<'_>) -> bool;
 type OpenStream = fn(&Lead<'_>) -> Opening;
 
 /// Protocols over UDP, in the order in which they are asked: those that a content test tells for certain come first.
-const DATAGRAMS: &[(Protocol, ReadPacket)] = &[];
+const DATAGRAMS: &[(Protocol, ReadPacket)] = &[
+    (Protocol::Dhcp, dhcp::read),
+    (Protocol::Ssdp, ssdp::read),
+    (Protocol::Wsd, wsd::read),
+    (Protocol::Netbios, netbios::read),
+    (Protocol::Mdns, mdns::read),
+    (Protocol::Llmnr, llmnr::read),
+    (Protocol::Bacnet, bacnet::read),
+    (Protocol::Snmp, snmp::read),
+    (Protocol::Sip, sip::read),
+    (Protocol::Intellivue, intellivue::read),
+    (Protocol::Enip, enip::read),
+    (Protocol::Coap, coap::read),
+    (Protocol::Kerberos, kerberos::read),
+    (Protocol::Dnp3, dnp3::read),
+    (Protocol::Ntp, ntp::read),
+    (Protocol::Syslog, syslog::read),
+    (Protocol::Dhcp6, dhcp6::read),
+    (Protocol::Dns, dns::read),
+];
+/// Protocols over ICMPv6.
+const MESSAGES: &[(Protocol, ReadPacket)] = &[
+    (Protocol::Nd, nd::read),
+];
 /// Protocols in frames that are not IP.
-const FRAMES: &[(Protocol, ReadPacket)] = &[];
+const FRAMES: &[(Protocol, ReadPacket)] = &[
+    (Protocol::Arp, arp::read),
+    (Protocol::Lldp, lldp::read),
+    (Protocol::Cdp, cdp::read),
+    (Protocol::Stp, stp::read),
+];
 /// Protocols over TCP, in the order in which they are asked.
-const STREAMS: &[(Protocol, OpenStream)] = &[];
+const STREAMS: &[(Protocol, OpenStream)] = &[
+    (Protocol::Dicom, dicom::open),
+    (Protocol::Hl7, hl7::open),
+    (Protocol::Tls, tls::open),
+    (Protocol::Http, http::open),
+    (Protocol::Ssh, ssh::open),
+    (Protocol::Smb, smb::open),
+    (Protocol::Rdp, rdp::open),
+    (Protocol::Ldap, ldap::open),
+    (Protocol::Kerberos, kerberos::open),
+    (Protocol::Sql, sql::open),
+    (Protocol::Sip, sip::open),
+    (Protocol::Rtsp, rtsp::open),
+    (Protocol::Pjl, pjl::open),
+    (Protocol::Zpl, pjl::open_label),
+    (Protocol::Mqtt, mqtt::open),
+    (Protocol::OpcUa, opcua::open),
+    (Protocol::Dnp3, dnp3::open),
+    (Protocol::S7, s7::open),
+    (Protocol::Enip, enip::open),
+    (Protocol::Skinny, skinny::open),
+    (Protocol::Telnet, telnet::open),
+    (Protocol::Ftp, ftp::open),
+    (Protocol::Smtp, smtp::open),
+    (Protocol::Modbus, modbus::open),
+    (Protocol::Astm, astm::open),
+    (Protocol::Poct, poct1a::open),
+];
 
 /// All dissectors and what they remember.
 pub struct Dissector {
@@ -105,17 +218,25 @@ impl Dissector {
         if head.key.protocol == TCP {
             return self.streams.take(head, payload, &mut say);
         }
-        let sender = say.sender();
-        // The key of ICMPv6 has type and code in place of ports, whichever end sent it.
-        let ports = if head.key.protocol == ICMPV6 { [0, 1] } else { [sender, 1 - sender] };
+        let (is_frame, is_message) = (head.key.form == FORM_ETHERNET, head.key.protocol == ICMPV6);
+        let [source_port, target_port] = match head.key.port {
+            // The key of a pair of ICMPv6 types has the request's first, whichever this is.
+            [request, reply] if is_message && head.control_bits & ICMP_REPLY != 0 => [reply, request],
+            ports if is_frame || is_message || say.sender() == 0 => ports,
+            [low, high] => [high, low],
+        };
         let packet = Packet {
             payload,
             whole: usize::from(head.payload_octets) == payload.len(),
-            source_port: head.key.port[ports[0]],
-            target_port: head.key.port[ports[1]],
-            ethertype: if head.key.form == FORM_ETHERNET { head.key.scope } else { 0 },
+            source_port,
+            target_port,
+            ethertype: if is_frame { head.key.scope } else { 0 },
         };
-        let readers = if head.key.form == FORM_ETHERNET { FRAMES } else { DATAGRAMS };
+        let readers = match head.key.protocol {
+            _ if is_frame => FRAMES,
+            ICMPV6 => MESSAGES,
+            _ => DATAGRAMS,
+        };
         readers.iter().find(|(_, read)| read(&packet, &mut say)).map(|(protocol, _)| *protocol)
     }
 }

@@ -80,6 +80,11 @@ impl<'a> Say<'a> {
         self.ends[end & 1].ip
     }
 
+    /// TTL or hop limit of the packet.
+    pub const fn ttl(&self) -> u8 {
+        self.ttl
+    }
+
     /// MAC of the frame's sender.
     pub const fn sender_mac(&self) -> Option<Mac> {
         self.ends[self.sender].mac

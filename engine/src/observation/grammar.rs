@@ -13,7 +13,7 @@ pub enum Grammar {
     Hash,
     /// Labels of letters, digits, `-` and `_`, joined by dots: host and domain names.
     Name,
-    /// Letters, digits and `._:,;/+=#-`: identifiers without blanks.
+    /// Letters, digits and `._:,;/+=#*-`: identifiers without blanks, and path templates.
     Token,
     /// Digits and dots: object identifiers.
     Oid,
@@ -43,7 +43,7 @@ impl Grammar {
             && match self {
                 Self::Word | Self::Number | Self::Address | Self::Hash => false,
                 Self::Name => octets.iter().all(|o| o.is_ascii_alphanumeric() || matches!(o, b'.' | b'-' | b'_')),
-                Self::Token => octets.iter().all(|o| o.is_ascii_alphanumeric() || b"._:,;/+=#-".contains(o)),
+                Self::Token => octets.iter().all(|o| o.is_ascii_alphanumeric() || b"._:,;/+=#*-".contains(o)),
                 Self::Oid => octets.iter().all(|o| o.is_ascii_digit() || *o == b'.'),
                 Self::Label => octets.iter().all(|o| (0x20..0x7f).contains(o)),
             };

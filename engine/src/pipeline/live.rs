@@ -13,7 +13,6 @@ use super::{
 use crate::{
     capture::{
         live::{self, Hook, HookChoice, Live, LiveReport, LiveSettings, OBJECT, Origin, TapSettings, UtcOffset},
-        native::DropSamples,
     },
     config::{self, Config},
     flow::ObservationPoint,
@@ -142,7 +141,7 @@ fn start_capture(config: &Config, stages: &Stages, place: Place<'_>) -> Result<L
     let start = || {
         let carried = resumed.fit(&settings, outlets)?;
         let origin = Origin { pins: resumed.pins(), carried: &carried, utc_offset: place.utc_offset };
-        Live::start(&settings, OBJECT, outlets, &mut |_| Box::new(DropSamples), origin).map_err(PipelineError::stage)
+        Live::start(&settings, OBJECT, outlets, &mut |ring| stages.samples.outlet(ring), origin).map_err(PipelineError::stage)
     };
     match place.inside {
         Some(namespace) => namespace.run(start).map_err(PipelineError::stage)?,

@@ -11,7 +11,7 @@ use auscult_ebpf::settings::Settings;
 use super::{Finished, Intake, Outcome, PipelineError, ReplayRequest, Stages, Watched, memory_of_replay, meter_settings};
 use crate::{
     capture::{
-        native::{DropSamples, NativeMeter},
+        native::NativeMeter,
         outlets::{Batches, Gone},
         replay::{Pace, Replay, ReplayError},
     },
@@ -87,7 +87,7 @@ impl Reading {
         // Fixed hash keys: which flows share a set must not change from run to run.
         let settings = meter_settings(config, Settings::plain().hash_keys);
         let settings = Settings { super_frame_octets: REPLAYED_FRAME_OCTETS_MAX, ..settings };
-        let mut meter = NativeMeter::new(settings, batches, Box::new(DropSamples));
+        let mut meter = NativeMeter::new(settings, batches, stages.samples.outlet(0));
         let mut pace = request.speed.and_then(Pace::new);
         let read = self.frames(&mut meter, pace.as_mut(), shutdown);
         let closed = meter.finish();

@@ -7,6 +7,8 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::{
     Watched,
+    keeper::{KeeperOutlet, ToKeeper},
+    presence::Presences,
     store::{FromShard, RowsWaiting},
 };
 use crate::{
@@ -31,6 +33,10 @@ pub struct Shard {
     pub to: Sender<FromShard>,
     /// How many rows may wait on that way.
     pub rows: RowsWaiting,
+    /// Who sends frames.
+    pub presences: Presences,
+    /// To the keeper of the inventory.
+    pub to_keeper: KeeperOutlet,
 }
 
 impl Shard {
@@ -62,11 +68,30 @@ impl Shard {
 
     fn message(&mut self, message: Message) -> Option<Epoch> {
         let epoch = self.table.message(&message);
+        self.tell_keeper(&message);
         if let Message::Deltas { mut deltas, .. } = message {
             deltas.clear();
             // A full way back means that capture has enough empty batches.
             drop(self.give_back.try_send(deltas));
         }
         epoch
+    }
+
+    fn tell_keeper(&mut self, message: &Message) {
+        let shard = self.number;
+        let told = match message {
+            Message::Deltas { deltas, .. } => {
+                let mut presences = Vec::new();
+                self.presences.take(deltas, &mut presences);
+                if presences.is_empty() {
+                    return;
+                }
+                ToKeeper::Present(presences)
+            }
+            Message::Mark(mark) => ToKeeper::Counted { shard, ring: mark.ring, at: mark.at },
+            Message::Close { ring } => ToKeeper::Counted { shard, ring: *ring, at: u64::MAX },
+            Message::TunnelPath(_) | Message::Span | Message::ClockStep => return,
+        };
+        self.to_keeper.send(told);
     }
 }

@@ -7,11 +7,12 @@ use std::{
 
 use crossbeam::channel::{Receiver, RecvError, Select, never};
 
-use super::{PipelineError, Watched, count, points_now, sides::SideBooks};
+use super::{PipelineError, Watched, count, keeper::{KeeperOutlet, ToKeeper}, points_now, sides::SideBooks};
 use crate::{
     biflow::{Epoch, Merge, Statistics},
     coverage::CoverageRow,
     flow::{FlowBatch, FlowEndReason, ObservationPoint, UnixNanos},
+    identify::FlowName,
     lake::{LakeError, Totals, Writer},
     ledger::Count,
     limit::ROWS_WAITING_MAX,
@@ -95,15 +96,17 @@ pub struct Store {
     stored: Stored,
     /// Files there were when one could not be written.
     failed_at: Option<u64>,
+    /// To the keeper of the inventory.
+    to_keeper: KeeperOutlet,
 }
 
 impl Store {
     /// A store for that many shards, whose flows end when they were idle for so long.
-    pub fn new(writer: Writer, shards: usize, idle_nanos: i64, watched: Watched) -> Self {
+    pub fn new(writer: Writer, shards: usize, idle_nanos: i64, watched: Watched, to_keeper: KeeperOutlet) -> Self {
         let statistics = (0..shards).map(|_| None).collect();
         let (merge, sides) = (Merge::new(shards), SideBooks::new(idle_nanos));
         let now = UnixNanos::MIN;
-        Self { writer, merge, statistics, sides, now, points: Vec::new(), watched, stored: Stored::default(), failed_at: None }
+        Self { writer, merge, statistics, sides, now, points: Vec::new(), watched, stored: Stored::default(), failed_at: None, to_keeper }
     }
 
     /// Runs until every sender is gone, then closes the lake. Epochs are taken of those shards alone that the next batch waits for: what
@@ -186,6 +189,7 @@ impl Store {
         let written = self.writer.flows(batch, &self.points);
         self.check(written);
         self.now = batch.watermark();
+        self.to_keeper.send(ToKeeper::Flows(batch.rows().map(FlowName::from).collect()));
         let minutes = self.sides.take(batch, &self.points);
         let written = self.writer.sides(&minutes, self.now);
         self.check(written);

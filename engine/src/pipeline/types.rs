@@ -35,6 +35,17 @@ pub enum PipelineError {
         /// How many more there are.
         others: usize,
     },
+    /// No device has that number, address or name.
+    #[error("no device is called {0:?}; `auscult devices` lists them by number, MAC, address and host name")]
+    NoSuchDevice(String),
+    /// More than one has it.
+    #[error("{name:?} is what several devices are called: {ids}; give one of these numbers")]
+    SeveralDevices {
+        /// The name.
+        name: String,
+        /// Their numbers.
+        ids: String,
+    },
     /// Frames of the demo's scene did not reach the tap.
     #[error("{sent} frames were sent into the lab but {seen} reached the tap; see the ledger above and run the demo again")]
     Missing {

@@ -23,17 +23,20 @@ pub enum Condition {
     Capture = 0,
     /// The data directory is locked by this engine and takes files.
     Lake = 1,
+    /// The inventory is open and takes changes.
+    Inventory = 2,
 }
 
 impl Condition {
     /// All.
-    pub const ALL: [Self; 2] = [Self::Capture, Self::Lake];
+    pub const ALL: [Self; 3] = [Self::Capture, Self::Lake, Self::Inventory];
 
     /// Name in answers.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Capture => "capture",
             Self::Lake => "lake",
+            Self::Inventory => "inventory",
         }
     }
 }

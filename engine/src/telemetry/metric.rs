@@ -6,8 +6,10 @@ use auscult_ebpf::{
 };
 
 use crate::{
+    device::Category,
     flow::FlowEndReason,
     ledger::UserLost,
+    observation::Protocol,
     sidedness::{Sidedness, TRANSPORTS},
 };
 
@@ -45,6 +47,12 @@ pub enum Label {
     Edge,
     /// A table of the lake.
     Table,
+    /// A protocol that the dissectors know, or `unknown`.
+    Protocol,
+    /// What became of a conversation.
+    Stream,
+    /// What a device is.
+    Category,
     /// A path of the metrics server.
     Endpoint,
     /// Version of the engine.
@@ -56,9 +64,12 @@ pub const OUTCOMES: [&str; 3] = ["taken", "shed", "lost"];
 /// Values of [`Label::Hook`].
 pub const HOOKS: [&str; 4] = ["xdp_native", "xdp_generic", "tcx", "replay"];
 /// Values of [`Label::Edge`], in data order.
-pub const EDGES: [&str; 4] = ["capture_biflow", "biflow_merge", "capture_coverage", "coverage_lake"];
+pub const EDGES: [&str; 6] =
+    ["capture_biflow", "biflow_merge", "capture_coverage", "coverage_lake", "capture_dissect", "dissect_inventory"];
 /// Values of [`Label::Table`].
 pub const TABLES: [&str; 2] = ["flows", "coverage"];
+/// Values of [`Label::Stream`]: met, not followed because there were too many, amid one that had a gap.
+pub const STREAMS: [&str; 3] = ["followed", "refused", "gap"];
 /// Values of [`Label::Endpoint`].
 pub const ENDPOINTS: [&str; 4] = ["metrics", "healthz", "readyz", "other"];
 
@@ -76,6 +87,9 @@ impl Label {
             Self::Sidedness => "sidedness",
             Self::Edge => "edge",
             Self::Table => "table",
+            Self::Protocol => "protocol",
+            Self::Stream => "outcome",
+            Self::Category => "category",
             Self::Endpoint => "endpoint",
             Self::Version => "version",
         }
@@ -101,6 +115,9 @@ impl Label {
             Self::Interface => interfaces.to_vec(),
             Self::Edge => owned(&EDGES),
             Self::Table => owned(&TABLES),
+            Self::Protocol => Protocol::ALL.iter().map(|protocol| protocol.name()).chain(["unknown"]).map(str::to_owned).collect(),
+            Self::Stream => owned(&STREAMS),
+            Self::Category => Category::ALL.iter().map(|category| category.name().to_owned()).collect(),
             Self::Endpoint => owned(&ENDPOINTS),
             Self::Version => owned(&[env!("CARGO_PKG_VERSION")]),
         }
@@ -174,6 +191,14 @@ metrics! {
     BiflowDeltas Counter "auscult_biflow_deltas_total" [] "Deltas merged into flows."
     BiflowHurriedDeltas Counter "auscult_biflow_hurried_deltas_total" [] "Deltas merged before those of all rings were there, because too many waited."
     BiflowTableBytes Gauge "auscult_biflow_table_bytes" [] "Memory of the flow tables."
+    DissectSamples Counter "auscult_dissect_samples_total" [Protocol] "Samples by the protocol that they were recognised as."
+    DissectSamplesShed Counter "auscult_dissect_samples_shed_total" [] "Samples left out because the dissectors were behind."
+    DissectStreams Counter "auscult_dissect_streams_total" [Stream] "TCP conversations that were met, that were not followed because there were too many, and gaps in them."
+    InventoryDevices Gauge "auscult_inventory_devices" [Category] "Devices by category; unknown: not decided."
+    InventoryDevicesRefused Counter "auscult_inventory_devices_refused_total" [] "Devices that found no place."
+    InventoryLastUpdate Gauge "auscult_inventory_last_update_timestamp_seconds" [] "Record time up to which the inventory is."
+    InventoryWaiting Gauge "auscult_inventory_waiting_changes" [] "Changes that could not be written yet."
+    InventoryWriteErrors Counter "auscult_inventory_write_errors_total" [] "Times that the inventory could not be written."
     LakeRowsWritten Counter "auscult_lake_rows_written_total" [Table] "Rows in files that are whole and visible."
     LakeFilesWritten Counter "auscult_lake_files_written_total" [Table] "Parquet files that are whole and visible."
     LakeBytesWritten Counter "auscult_lake_bytes_written_total" [Table] "Bytes of those files."

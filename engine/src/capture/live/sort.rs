@@ -124,6 +124,7 @@ impl Sorter {
         self.batches.send_full()?;
         let Some(mark) = self.mark.take() else { return Ok(()) };
         self.marks += u64::from(own);
+        self.sink.mark(mark.at, utc_offset);
         self.batches.mark(&mark, utc_offset, self.bad)
     }
 
@@ -135,7 +136,11 @@ impl Sorter {
 
     /// Says to every shard that this ring has ended.
     pub fn close(&mut self) -> Result<(), Gone> {
-        if self.goes_on { self.batches.send_rest() } else { self.batches.close() }
+        if self.goes_on {
+            return self.batches.send_rest();
+        }
+        self.sink.close();
+        self.batches.close()
     }
 }
 
