@@ -43,7 +43,9 @@ def main():
     parser.add_argument("--hospital", type=Path, default=HERE / "hospital_a.toml")
     parser.add_argument("--out", type=Path, default=Path("lab-out"))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--beside", help="a command that runs in the network of the tap from before the first frame to after the last")
+    parser.add_argument(
+        "--beside", help="a command that runs in the network of the tap from before the first frame to after the last"
+    )
     parser.add_argument("--only", nargs="*", help="plays these devices alone")
     options = parser.parse_args()
     lock = open(LOCK, "w", encoding="utf-8")
@@ -75,7 +77,12 @@ def main():
 def check(hospital):
     """Names and addresses that stand twice make no hospital."""
     for what in ("name", "mac", "address"):
-        values = [leg[what] for device in hospital["device"] for leg in ([device] if what == "name" else network.legs(device)) if what in leg]
+        values = [
+            leg[what]
+            for device in hospital["device"]
+            for leg in ([device] if what == "name" else network.legs(device))
+            if what in leg
+        ]
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
             raise SystemExit(f"{what} stands twice: {', '.join(twice)}")
@@ -100,7 +107,9 @@ def stop(process, how=signal.SIGTERM):
 
 def record(out):
     """tcpdump on the tap, once it listens."""
-    words = network.inside(network.TAP, "tcpdump", "-i", "tap0", "-s", "0", "-U", "-B", "65536", "-Z", "root", "-w", out / "tap.pcap")
+    words = network.inside(
+        network.TAP, "tcpdump", "-i", "tap0", "-s", "0", "-U", "-B", "65536", "-Z", "root", "-w", out / "tap.pcap"
+    )
     with open(out / "tcpdump.log", "w", encoding="utf-8") as log:
         process = start(words, stderr=log)
     deadline = time.monotonic() + READY_SECONDS

@@ -86,7 +86,25 @@ def add_bridge(namespace, name):
 def plug(namespace, interface, mac, bridge, port):
     """A cable from a device to a port of a bridge; a port of the switch is mirrored."""
     home = FAR if bridge == "far" else SWITCH
-    ip(home, "link", "add", port, "mtu", MTU, "type", "veth", "peer", "name", interface, "mtu", MTU, "address", mac, "netns", namespace)
+    ip(
+        home,
+        "link",
+        "add",
+        port,
+        "mtu",
+        MTU,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        interface,
+        "mtu",
+        MTU,
+        "address",
+        mac,
+        "netns",
+        namespace,
+    )
     if home == SWITCH:
         mirror(port)
     silence(namespace, interface)
