@@ -50,7 +50,9 @@ class Device:
 
     def address(self):
         """Its present IPv4 address."""
-        words = subprocess.run(["ip", "-4", "-br", "addr", "show", "eth0"], capture_output=True, text=True, check=False).stdout.split()
+        words = subprocess.run(
+            ["ip", "-4", "-br", "addr", "show", "eth0"], capture_output=True, text=True, check=False
+        ).stdout.split()
         return words[2].split("/")[0] if len(words) > 2 else None
 
     def write(self, name, text):
@@ -77,7 +79,9 @@ class Device:
             list(map(str, words)), input=text, capture_output=True, text=True, timeout=timeout, check=False, errors="replace"
         )
         if done.returncode != 0:
-            self.say(f"{' '.join(map(str, words))[:200]} ended with {done.returncode}: {(done.stdout + done.stderr).strip()[-300:]}")
+            self.say(
+                f"{' '.join(map(str, words))[:200]} ended with {done.returncode}: {(done.stdout + done.stderr).strip()[-300:]}"
+            )
         return done
 
     def wait_for(self, path, seconds=10):
@@ -134,15 +138,29 @@ def settle(device):
             keep = str(device.folder).startswith(folder + "/")
             if not keep:
                 mount("-t", "tmpfs", "-o", "mode=755" if folder != "/tmp" else "mode=1777", "none", folder)
-    for folder in ("/run/sshd", "/run/lldpd", "/run/avahi-daemon", "/run/samba", "/var/log/samba", "/var/log/nginx", "/var/lib/samba/private"):
+    for folder in (
+        "/run/sshd",
+        "/run/lldpd",
+        "/run/avahi-daemon",
+        "/run/samba",
+        "/var/log/samba",
+        "/var/log/nginx",
+        "/var/lib/samba/private",
+    ):
         if Path(folder).parent.is_dir():
             os.makedirs(folder, exist_ok=True)
     server = device.hospital.get("name_server")
-    resolv = device.write("resolv.conf", f"search {device.hospital['domain']}\nnameserver {server}\noptions timeout:1 attempts:2\n")
+    resolv = device.write(
+        "resolv.conf", f"search {device.hospital['domain']}\nnameserver {server}\noptions timeout:1 attempts:2\n"
+    )
     hosts = device.write("hosts", f"127.0.0.1 localhost\n127.0.1.1 {device.hostname}\n")
     mount("--bind", resolv, "/etc/resolv.conf")
     mount("--bind", hosts, "/etc/hosts")
     socket.sethostname(device.hostname)
+    if device.spec.get("ipv6"):
+        # Off until now, so that it says nothing before the tap is listened to.
+        for scope in ("all", "default", "eth0"):
+            Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6").write_text("0", encoding="utf-8")
 
 
 def main():

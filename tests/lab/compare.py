@@ -15,13 +15,35 @@ from pathlib import Path
 
 ATTRIBUTES = ("manufacturer", "model", "serial", "software_version", "os", "hostname")
 # Words that say nothing of who a maker is.
-LEGAL = {"inc", "ag", "gmbh", "co", "kg", "ltd", "corp", "corporation", "company", "the", "llc", "sa", "bv", "ab", "of", "and", "kgaa"}
+LEGAL = {
+    "inc",
+    "ag",
+    "gmbh",
+    "co",
+    "kg",
+    "ltd",
+    "corp",
+    "corporation",
+    "company",
+    "the",
+    "llc",
+    "sa",
+    "bv",
+    "ab",
+    "of",
+    "and",
+    "kgaa",
+}
 
 
 def words(text):
     """A value as its words, without accents, punctuation and case."""
     plain = unicodedata.normalize("NFKD", str(text)).encode("ascii", "ignore").decode().casefold()
-    return ["".join(filter(str.isalnum, word)) for word in plain.replace("/", " ").replace(",", " ").split() if any(map(str.isalnum, word))]
+    return [
+        "".join(filter(str.isalnum, word))
+        for word in plain.replace("/", " ").replace(",", " ").split()
+        if any(map(str.isalnum, word))
+    ]
 
 
 def same(attribute, said, forms):
@@ -69,7 +91,12 @@ def texts(value):
 def match(truth, devices):
     """By name of a true device, the devices found that have one of its MACs, or its address where no MAC is its own."""
     by_mac, by_address, found, known = defaultdict(list), defaultdict(list), {}, set()
+    behind = {entry["ip"] for one in truth["devices"] if not one["macs"] for entry in one["ips"]}
     for device in devices:
+        addresses = {text.split("/")[0] for text in texts(device.get("ips", []))}
+        if addresses and addresses <= behind:
+            # Should it have a MAC, that is the router's.
+            continue
         for mac in texts(device.get("mac")) + texts(device.get("macs", [])):
             by_mac[mac.lower()].append(device)
     for one in truth["devices"]:
@@ -107,7 +134,9 @@ def score(truth, found):
                 count["right, not carried"] += not carried
             elif said:
                 count["wrong"] += 1
-                listed.append(f"wrong    {attribute:<17} {one['name']:<10} {said[0]!r}, not {forms[0]!r}; carried by {by(one, attribute)}")
+                listed.append(
+                    f"wrong    {attribute:<17} {one['name']:<10} {said[0]!r}, not {forms[0]!r}; carried by {by(one, attribute)}"
+                )
             elif carried:
                 count["missing"] += 1
                 listed.append(f"missing  {attribute:<17} {one['name']:<10} {forms[0]!r}; carried by {by(one, attribute)}")
@@ -184,7 +213,9 @@ def main():
     parser.add_argument("--attributes-min", type=float, default=0, help="least share of carried attributes that are right")
     parser.add_argument("--accuracy-min", type=float, default=0, help="least share of decided categories that are right")
     parser.add_argument("--decided-min", type=float, default=0, help="least share of devices whose category is decided")
-    parser.add_argument("--latency-max", type=float, default=float("inf"), help="most seconds to the first sight, at the 99th percentile")
+    parser.add_argument(
+        "--latency-max", type=float, default=float("inf"), help="most seconds to the first sight, at the 99th percentile"
+    )
     parser.add_argument("--shapes-max", type=int, default=10**6, help="most false merges and splits together")
     parser.add_argument("--wrong-max", type=int, default=10**6, help="most attributes that are wrong")
     options = parser.parse_args()
@@ -206,7 +237,9 @@ def main():
     changed, kept, whole = lease_identity(truth, found)
     print("\n" + "\n".join(listed + missed))
     print(f"\nattributes: {good} of {carried} carried are right ({share(good, carried):.1%}), {wrong} wrong")
-    print(f"category: {decided} of {spoke} decided ({share(decided, spoke):.1%}), {right} right ({share(right, decided):.1%} of decided)")
+    print(
+        f"category: {decided} of {spoke} decided ({share(decided, spoke):.1%}), {right} right ({share(right, decided):.1%} of decided)"
+    )
     print(f"merged: {merges or 'none'}; split: {splits or 'none'}; not seen: {unseen or 'none'}")
     print(f"leases: of {changed} devices that changed address {kept} are one device still, {whole} with every address")
     if none:
@@ -214,15 +247,21 @@ def main():
     late = latencies(truth, found)
     worst = late[min(len(late) - 1, int(len(late) * 0.99))] if late else None
     if late:
-        print(f"first sight: median {late[len(late) // 2]:.3f} s, p99 {worst:.3f} s after the first frame, of {len(late)} devices")
-    failed = [name for name, met in (
-        ("attributes", share(good, carried) >= options.attributes_min),
-        ("accuracy", share(right, decided) >= options.accuracy_min),
-        ("decided", share(decided, spoke) >= options.decided_min),
-        ("latency", worst is None or worst <= options.latency_max),
-        ("merges and splits", len(merges) + len(splits) <= options.shapes_max),
-        ("wrong attributes", wrong <= options.wrong_max),
-    ) if not met]
+        print(
+            f"first sight: median {late[len(late) // 2]:.3f} s, p99 {worst:.3f} s after the first frame, of {len(late)} devices"
+        )
+    failed = [
+        name
+        for name, met in (
+            ("attributes", share(good, carried) >= options.attributes_min),
+            ("accuracy", share(right, decided) >= options.accuracy_min),
+            ("decided", share(decided, spoke) >= options.decided_min),
+            ("latency", worst is None or worst <= options.latency_max),
+            ("merges and splits", len(merges) + len(splits) <= options.shapes_max),
+            ("wrong attributes", wrong <= options.wrong_max),
+        )
+        if not met
+    ]
     if failed:
         print("thresholds that are not met: " + ", ".join(failed))
     return 1 if failed else 0

@@ -11,6 +11,7 @@
 
 import argparse
 import ctypes
+import fcntl
 import json
 import shlex
 import signal
@@ -25,6 +26,8 @@ import truth
 
 HERE = Path(__file__).resolve().parent
 PR_SET_PDEATHSIG = 1
+# There is one laboratory on a machine: all have the same names.
+LOCK = "/run/auscult-hospital.lock"
 # Before the first device speaks: tcpdump and the engine have to listen.
 READY_SECONDS = 20
 BESIDE_SECONDS = 4
@@ -40,9 +43,17 @@ def main():
     parser.add_argument("--hospital", type=Path, default=HERE / "hospital_a.toml")
     parser.add_argument("--out", type=Path, default=Path("lab-out"))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--beside", help="a command that runs in the network of the tap from before the first frame to after the last")
+    parser.add_argument(
+        "--beside", help="a command that runs in the network of the tap from before the first frame to after the last"
+    )
     parser.add_argument("--only", nargs="*", help="plays these devices alone")
     options = parser.parse_args()
+    lock = open(LOCK, "w", encoding="utf-8")
+    if options.command != "truth":
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit("another laboratory is at work on this machine") from None
     if options.command == "down":
         print(f"removed {network.remove()} namespaces")
         return 0
@@ -53,6 +64,8 @@ def main():
         print(f"{len(hospital['device'])} devices; the tap is tap0 in the namespace {network.TAP}")
         return 0
     if options.command == "run":
+        # Shells start what runs beside them with this signal ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
         run(hospital, options)
@@ -64,7 +77,12 @@ def main():
 def check(hospital):
     """Names and addresses that stand twice make no hospital."""
     for what in ("name", "mac", "address"):
-        values = [leg[what] for device in hospital["device"] for leg in ([device] if what == "name" else network.legs(device)) if what in leg]
+        values = [
+            leg[what]
+            for device in hospital["device"]
+            for leg in ([device] if what == "name" else network.legs(device))
+            if what in leg
+        ]
         twice = sorted({value for value in values if values.count(value) > 1})
         if twice:
             raise SystemExit(f"{what} stands twice: {', '.join(twice)}")
@@ -89,7 +107,9 @@ def stop(process, how=signal.SIGTERM):
 
 def record(out):
     """tcpdump on the tap, once it listens."""
-    words = network.inside(network.TAP, "tcpdump", "-i", "tap0", "-s", "0", "-U", "-B", "65536", "-Z", "root", "-w", out / "tap.pcap")
+    words = network.inside(
+        network.TAP, "tcpdump", "-i", "tap0", "-s", "0", "-U", "-B", "65536", "-Z", "root", "-w", out / "tap.pcap"
+    )
     with open(out / "tcpdump.log", "w", encoding="utf-8") as log:
         process = start(words, stderr=log)
     deadline = time.monotonic() + READY_SECONDS

@@ -83,16 +83,31 @@ def add_bridge(namespace, name):
     call(*inside(namespace, "unshare", "--mount", "sh", "-c", script), check=False)
 
 
-def plug(namespace, interface, mac, bridge, port, ipv6=False):
+def plug(namespace, interface, mac, bridge, port):
     """A cable from a device to a port of a bridge; a port of the switch is mirrored."""
     home = FAR if bridge == "far" else SWITCH
-    ip(home, "link", "add", port, "mtu", MTU, "type", "veth", "peer", "name", interface, "mtu", MTU, "address", mac, "netns", namespace)
+    ip(
+        home,
+        "link",
+        "add",
+        port,
+        "mtu",
+        MTU,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        interface,
+        "mtu",
+        MTU,
+        "address",
+        mac,
+        "netns",
+        namespace,
+    )
     if home == SWITCH:
         mirror(port)
     silence(namespace, interface)
-    if ipv6:
-        for scope in ("all", "default", interface):
-            call(*inside(namespace, "sysctl", "-qw", f"net.ipv6.conf.{scope}.disable_ipv6=0"), check=False)
     ip(home, "link", "set", port, "master", bridge)
     raise_port(home, port)
     ip(namespace, "link", "set", interface, "up")
@@ -112,7 +127,7 @@ def build(hospital):
         name = namespace_of(device["name"])
         add_namespace(name)
         for index, leg in enumerate(legs(device)):
-            plug(name, f"eth{index}", leg["mac"], leg["segment"], f"p{number}x{index}", device.get("ipv6", False))
+            plug(name, f"eth{index}", leg["mac"], leg["segment"], f"p{number}x{index}")
             if "address" in leg:
                 prefix = hospital["segment"][leg["segment"]]["prefix"]
                 ip(name, "addr", "add", f"{leg['address']}/{prefix}", "dev", f"eth{index}")

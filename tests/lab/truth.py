@@ -97,6 +97,8 @@ def texts_of(device, registered):
 
 def carried(device, heard, registered):
     """By attribute: the fields that carry it, as far as its octets were recorded; and those whose octets were not."""
+    if not heard.count:
+        return {}, {}
     octets = b"\n".join(heard.octets)
     found, missing = defaultdict(list), defaultdict(list)
     for attribute in ATTRIBUTES:
@@ -106,7 +108,9 @@ def carried(device, heard, registered):
         forms = [value, *device.get(f"{attribute}_also", [])]
         for where, text in texts_of(device, registered):
             stands = [form for form in forms if form.casefold() in text.casefold()]
-            if not stands and not (where == "link.oui" and attribute == "manufacturer" and first_word(forms) & first_word([text])):
+            if not stands and not (
+                where == "link.oui" and attribute == "manufacturer" and first_word(forms) & first_word([text])
+            ):
                 continue
             needles = [encoded for form in stands for encoded in (form.lower().encode(), form.lower().encode("utf-16-le"))]
             known = where == "link.oui" or any(needle in octets for needle in needles)
@@ -156,26 +160,41 @@ def write(hospital, out, seed):
         by, unheard = carried(device, mine, registered)
         if dns_name(device, hospital["domain"]) in answers:
             by.setdefault("hostname", []).append("dns.name (an answer)")
-        devices.append({
-            "name": name,
-            "hostname": device.get("hostname", name),
-            "macs": [leg["mac"] for leg in network.legs(device) if leg["segment"] != "far"],
-            "ips": [{"ip": ip, "first": first, "last": last, "frames": count} for ip, (first, last, count) in mine.addresses.items()],
-            "leases": [{"at": at, "ip": ip} for at, ip in leases],
-            "dhcp": any(play["role"] == "dhcp" for play in device["does"]),
-            "segments": [leg["segment"] for leg in network.legs(device)],
-            "mirrored": any(leg["segment"] != "far" for leg in network.legs(device)),
-            "first_frame": mine.first,
-            "last_frame": mine.last,
-            "frames": mine.count,
-            "protocols": [play["role"] for play in device["does"]],
-            **{key: device.get(key) for key in ("category", "manufacturer", "model", "serial", "software_version", "os", "role")},
-            **{key: value for key, value in device.items() if key.endswith("_also")},
-            "carried": by,
-            "not_heard": unheard,
-        })
+        devices.append(
+            {
+                "name": name,
+                "hostname": device.get("hostname", name),
+                "macs": [leg["mac"] for leg in network.legs(device) if leg["segment"] != "far"],
+                "ips": [
+                    {"ip": ip, "first": first, "last": last, "frames": count}
+                    for ip, (first, last, count) in mine.addresses.items()
+                ],
+                "leases": [{"at": at, "ip": ip} for at, ip in leases],
+                "dhcp": any(play["role"] == "dhcp" for play in device["does"]),
+                "segments": [leg["segment"] for leg in network.legs(device)],
+                "mirrored": any(leg["segment"] != "far" for leg in network.legs(device)),
+                "first_frame": mine.first,
+                "last_frame": mine.last,
+                "frames": mine.count,
+                "protocols": [play["role"] for play in device["does"]],
+                **{
+                    key: device.get(key)
+                    for key in ("category", "manufacturer", "model", "serial", "software_version", "os", "role")
+                },
+                **{key: value for key, value in device.items() if key.endswith("_also")},
+                "carried": by,
+                "not_heard": unheard,
+            }
+        )
     times = json.loads((out / "times.json").read_text(encoding="utf-8")) if (out / "times.json").is_file() else {}
-    truth = {"hospital": hospital["name"], "domain": hospital["domain"], "seed": seed, **times, "frames": total, "devices": devices}
+    truth = {
+        "hospital": hospital["name"],
+        "domain": hospital["domain"],
+        "seed": seed,
+        **times,
+        "frames": total,
+        "devices": devices,
+    }
     (out / "truth.json").write_text(json.dumps(truth, indent=1, ensure_ascii=False), encoding="utf-8")
     return truth
 
@@ -187,11 +206,15 @@ def summary(truth):
     for device in devices:
         at = f"{device['first_frame'] - truth.get('started', device['first_frame']):.1f}" if device["first_frame"] else "-"
         missing = f"  NOT HEARD: {device['not_heard']}" if device["not_heard"] else ""
-        lines.append(f"{device['name']:<10} {device['category']:<22} {device['frames']:>7} {at:>6} {len(device['ips']):>9}  "
-                     f"{' '.join(sorted(device['carried']))}{missing}")
+        lines.append(
+            f"{device['name']:<10} {device['category']:<22} {device['frames']:>7} {at:>6} {len(device['ips']):>9}  "
+            f"{' '.join(sorted(device['carried']))}{missing}"
+        )
     silent = [device["name"] for device in devices if not device["frames"]]
     changes = [len(device["leases"]) for device in devices if device["dhcp"]]
-    lines.append(f"{truth['frames']} frames; {len(devices) - len(silent)} of {len(devices)} devices spoke, of "
-                 f"{len({device['category'] for device in devices})} categories; addresses taken by each of {len(changes)} DHCP devices: "
-                 f"{min(changes, default=0)} to {max(changes, default=0)}{'; silent: ' + ' '.join(silent) if silent else ''}")
+    lines.append(
+        f"{truth['frames']} frames; {len(devices) - len(silent)} of {len(devices)} devices spoke, of "
+        f"{len({device['category'] for device in devices})} categories; addresses taken by each of {len(changes)} DHCP devices: "
+        f"{min(changes, default=0)} to {max(changes, default=0)}{'; silent: ' + ' '.join(silent) if silent else ''}"
+    )
     return "\n".join(lines)

@@ -30,16 +30,37 @@ exit 0
 """
 
 OPTION_NAMES = {
-    1: "subnet-mask", 2: "time-offset", 3: "routers", 6: "domain-name-servers", 12: "host-name", 15: "domain-name", 26: "interface-mtu",
-    28: "broadcast-address", 31: "router-discovery", 33: "static-routes", 42: "ntp-servers", 43: "vendor-encapsulated-options",
-    44: "netbios-name-servers", 46: "netbios-node-type", 47: "netbios-scope", 51: "dhcp-lease-time", 54: "dhcp-server-identifier",
-    58: "dhcp-renewal-time", 59: "dhcp-rebinding-time", 66: "tftp-server-name", 67: "bootfile-name", 119: "domain-search",
+    1: "subnet-mask",
+    2: "time-offset",
+    3: "routers",
+    6: "domain-name-servers",
+    12: "host-name",
+    15: "domain-name",
+    26: "interface-mtu",
+    28: "broadcast-address",
+    31: "router-discovery",
+    33: "static-routes",
+    42: "ntp-servers",
+    43: "vendor-encapsulated-options",
+    44: "netbios-name-servers",
+    46: "netbios-node-type",
+    47: "netbios-scope",
+    51: "dhcp-lease-time",
+    54: "dhcp-server-identifier",
+    58: "dhcp-renewal-time",
+    59: "dhcp-rebinding-time",
+    66: "tftp-server-name",
+    67: "bootfile-name",
+    119: "domain-search",
 }
 
 
 def dhcp_texts(spec, play):
     """What a client says of itself."""
-    return [("dhcp.hostname (option 12)", spec.get("hostname", spec["name"])), ("dhcp.vendor_class (option 60)", play.get("vendor", ""))]
+    return [
+        ("dhcp.hostname (option 12)", spec.get("hostname", spec["name"])),
+        ("dhcp.vendor_class (option 60)", play.get("vendor", "")),
+    ]
 
 
 @role("dhcp", dhcp_texts)
@@ -68,8 +89,19 @@ def dhcp(device, play):
 def leave(device, play, child):
     """Gives the address back and ends the client."""
     if play.get("client") == "dhclient":
-        device.run("dhclient", "-r", "-cf", device.folder / "dhclient.conf", "-lf", device.folder / "leases", "-pf",
-                   device.folder / "dhclient.pid", "-sf", device.folder / "dhclient.sh", "eth0")
+        device.run(
+            "dhclient",
+            "-r",
+            "-cf",
+            device.folder / "dhclient.conf",
+            "-lf",
+            device.folder / "leases",
+            "-pf",
+            device.folder / "dhclient.pid",
+            "-sf",
+            device.folder / "dhclient.sh",
+            "eth0",
+        )
     child.terminate()
     try:
         child.wait(3)
@@ -81,7 +113,23 @@ def udhcpc(device, play, wanted, count):
     """BusyBox: it asks for an address in its DISCOVER."""
     script = device.write("udhcpc.sh", UDHCPC_SCRIPT.replace("LEASES", str(device.folder / "leases.jsonl")))
     (device.folder / "udhcpc.sh").chmod(0o755)
-    words = ["udhcpc", "-i", "eth0", "-f", "-R", "-t", "4", "-T", "1", "-A", "2", "-s", script, "-x", f"hostname:{device.hostname}"]
+    words = [
+        "udhcpc",
+        "-i",
+        "eth0",
+        "-f",
+        "-R",
+        "-t",
+        "4",
+        "-T",
+        "1",
+        "-A",
+        "2",
+        "-s",
+        script,
+        "-x",
+        f"hostname:{device.hostname}",
+    ]
     words += ["-V", play["vendor"]] if play.get("vendor") else []
     if play.get("options"):
         words += ["-o", *[word for number in play["options"] for word in ("-O", str(number))]]
@@ -93,7 +141,11 @@ def dhclient(device, play, wanted, count):
     names = ", ".join(OPTION_NAMES[number] for number in play.get("options", [1, 3, 6, 15, 28, 42]))
     conf = f'send host-name "{device.hostname}";\nrequest {names};\ntimeout 20;\nretry 2;\nreboot 3;\ninitial-interval 1;\n'
     conf += f'send vendor-class-identifier "{play["vendor"]}";\n' if play.get("vendor") else ""
-    conf += f'send fqdn.fqdn "{device.hostname}.{device.hospital["domain"]}";\nsend fqdn.server-update on;\n' if play.get("fqdn") else ""
+    conf += (
+        f'send fqdn.fqdn "{device.hostname}.{device.hospital["domain"]}";\nsend fqdn.server-update on;\n'
+        if play.get("fqdn")
+        else ""
+    )
     device.write("dhclient.conf", conf)
     lease = (
         f'lease {{\n  interface "eth0";\n  fixed-address {wanted};\n  option subnet-mask 255.255.255.0;\n'
@@ -104,8 +156,20 @@ def dhclient(device, play, wanted, count):
     text = DHCLIENT_SCRIPT.replace("LEASES", str(device.folder / "leases.jsonl"))
     script = device.write("dhclient.sh", text.replace("$(ipcalc_prefix=$new_subnet_mask; echo $ipcalc_prefix)", prefix))
     (device.folder / "dhclient.sh").chmod(0o755)
-    return device.serve("dhclient", "-d", "-4", "-cf", device.folder / "dhclient.conf", "-lf", device.folder / "leases", "-pf",
-                        device.folder / "dhclient.pid", "-sf", script, "eth0")
+    return device.serve(
+        "dhclient",
+        "-d",
+        "-4",
+        "-cf",
+        device.folder / "dhclient.conf",
+        "-lf",
+        device.folder / "leases",
+        "-pf",
+        device.folder / "dhclient.pid",
+        "-sf",
+        script,
+        "eth0",
+    )
 
 
 @role("dhcp_dns_server")
@@ -114,10 +178,23 @@ def dhcp_dns_server(device, play):
     hospital, pool = device.hospital, device.hospital["dhcp"]
     first, last = pool["first"], int(pool["first"].rsplit(".", 1)[1]) + pool["count"] + 10
     lines = [
-        "keep-in-foreground", "no-resolv", "no-hosts", "bind-interfaces", "interface=eth0", "user=root", "dhcp-authoritative", "log-dhcp",
-        "log-facility=-", f"domain={hospital['domain']}", "expand-hosts", "no-ping", "pid-file=",
-        f"dhcp-range={first},{first.rsplit('.', 1)[0]}.{last},255.255.255.0,2m", f"dhcp-leasefile={device.folder / 'dnsmasq.leases'}",
-        f"dhcp-option=3,{hospital['segment'][device.spec['segment']]['gateway']}", f"dhcp-option=6,{hospital['name_server']}",
+        "keep-in-foreground",
+        "no-resolv",
+        "no-hosts",
+        "bind-interfaces",
+        "interface=eth0",
+        "user=root",
+        "dhcp-authoritative",
+        "log-dhcp",
+        "log-facility=-",
+        f"domain={hospital['domain']}",
+        "expand-hosts",
+        "no-ping",
+        "pid-file=",
+        f"dhcp-range={first},{first.rsplit('.', 1)[0]}.{last},255.255.255.0,2m",
+        f"dhcp-leasefile={device.folder / 'dnsmasq.leases'}",
+        f"dhcp-option=3,{hospital['segment'][device.spec['segment']]['gateway']}",
+        f"dhcp-option=6,{hospital['name_server']}",
         f"dhcp-option=42,{hospital.get('time_server', hospital['name_server'])}",
     ]
     for other in hospital["device"]:
@@ -143,17 +220,35 @@ def ntp_client(device, play):
 @role("syslog_server")
 def syslog_server(device, play):
     """rsyslog takes messages and keeps none."""
-    conf = f'module(load="imudp")\ninput(type="imudp" port="514")\nglobal(workDirectory="{device.folder}")\n*.* action(type="omfile" file="/dev/null")\n'
+    conf = (
+        f'module(load="imudp")\ninput(type="imudp" port="514")\nglobal(workDirectory="{device.folder}")\n'
+        '*.* action(type="omfile" file="/dev/null")\n'
+    )
     device.serve("rsyslogd", "-n", "-i", device.folder / "rsyslogd.pid", "-f", device.write("rsyslog.conf", conf))
 
 
-@role("syslog", lambda spec, play: [("syslog.hostname", spec.get("hostname", spec["name"])), ("syslog.message", play.get("text", ""))])
+@role(
+    "syslog",
+    lambda spec, play: [("syslog.hostname", spec.get("hostname", spec["name"])), ("syslog.message", play.get("text", ""))],
+)
 def syslog(device, play):
     """util-linux logger; the host name is the device's."""
     form = "--rfc5424" if play.get("rfc5424") else "--rfc3164"
 
     def send():
-        words = ["logger", "-d", "-n", device.host(play["to"]), "-P", "514", form, "-p", "local0.info", "-t", play.get("tag", "system")]
+        words = [
+            "logger",
+            "-d",
+            "-n",
+            device.host(play["to"]),
+            "-P",
+            "514",
+            form,
+            "-p",
+            "local0.info",
+            "-t",
+            play.get("tag", "system"),
+        ]
         device.run(*words, play.get("text", "link state of the interface is up"))
 
     device.every(play.get("every", 40), send)
@@ -171,20 +266,46 @@ def ssh_server(device, play):
 @role("ssh_client")
 def ssh_client(device, play):
     """Comes as far as being refused."""
-    options = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=4"]
+    options = [
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+        "-o",
+        "ConnectTimeout=4",
+    ]
     device.every(play.get("every", 40), lambda: device.run("ssh", *options, f"operator@{device.host(play['to'])}", "true"))
 
 
-@role("http_server", lambda spec, play: [("http.server", play.get("server", "")), ("http.realm", play.get("realm", ""))] + [
-    ("http body", text) for text in play.get("pages", {}).values()] + [("tls certificate", play.get("organization", ""))])
+@role(
+    "http_server",
+    lambda spec, play: [("http.server", play.get("server", "")), ("http.realm", play.get("realm", ""))]
+    + [("http body", text) for text in play.get("pages", {}).values()]
+    + [("tls certificate", play.get("organization", ""))],
+)
 def http_server(device, play):
     """nginx: pages of the hospital file, TLS when it has an organisation for the certificate."""
     port, tls = play.get("port", 443 if play.get("organization") else 80), ""
     if play.get("organization"):
         common = play.get("common_name", f"{device.hostname}.{device.hospital['domain']}")
-        device.run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "825", "-subj",
-                   f"/O={play['organization']}/CN={common}", "-keyout", device.folder / f"key{port}.pem", "-out",
-                   device.folder / f"cert{port}.pem")
+        device.run(
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "825",
+            "-subj",
+            f"/O={play['organization']}/CN={common}",
+            "-keyout",
+            device.folder / f"key{port}.pem",
+            "-out",
+            device.folder / f"cert{port}.pem",
+        )
         tls = f"ssl_certificate {device.folder}/cert{port}.pem; ssl_certificate_key {device.folder}/key{port}.pem;"
         tls += f"ssl_protocols {play.get('tls', 'TLSv1.2')};"
     locations = ""
@@ -259,7 +380,9 @@ def telnet_client(device, play):
 @role("ping")
 def ping(device, play):
     """A monitor's reachability check."""
-    device.every(play.get("every", 30), lambda: [device.run("ping", "-c", "1", "-W", "1", device.host(name)) for name in play["to"]])
+    device.every(
+        play.get("every", 30), lambda: [device.run("ping", "-c", "1", "-W", "1", device.host(name)) for name in play["to"]]
+    )
 
 
 def wait_for_address(device, seconds=30):

@@ -10,8 +10,13 @@ from roles.base import wait_for_address
 def bacnet_texts(spec, play):
     """What the device object says when asked."""
     maker, model, serial, version = attributes(spec, play, "manufacturer", "model", "serial", "software_version")
-    return [("bacnet.vendor_name", maker), ("bacnet.model", model), ("bacnet.firmware", version),
-            ("bacnet.serial", serial if play.get("tell_serial", True) else ""), ("bacnet.object_name", play.get("object_name", spec["name"]))]
+    return [
+        ("bacnet.vendor_name", maker),
+        ("bacnet.model", model),
+        ("bacnet.firmware", version),
+        ("bacnet.serial", serial if play.get("tell_serial", True) else ""),
+        ("bacnet.object_name", play.get("object_name", spec["name"])),
+    ]
 
 
 def application(device, play, prefix):
@@ -23,11 +28,20 @@ def application(device, play, prefix):
     maker, model, serial, version = attributes(device.spec, play, "manufacturer", "model", "serial", "software_version")
     told = {"serialNumber": serial} if serial and play.get("tell_serial", True) else {}
     this = DeviceObject(
-        objectIdentifier=("device", play["instance"]), objectName=play.get("object_name", device.name), vendorIdentifier=play["vendor_id"],
-        vendorName=maker, modelName=model, firmwareRevision=version, applicationSoftwareVersion=play.get("application", version),
-        location=play.get("location", "Plant room"), description=play.get("description", ""), **told,
+        objectIdentifier=("device", play["instance"]),
+        objectName=play.get("object_name", device.name),
+        vendorIdentifier=play["vendor_id"],
+        vendorName=maker,
+        modelName=model,
+        firmwareRevision=version,
+        applicationSoftwareVersion=play.get("application", version),
+        location=play.get("location", "Plant room"),
+        description=play.get("description", ""),
+        **told,
     )
-    port = NetworkPortObject(f"{wait_for_address(device)}/{prefix}", objectIdentifier=("network-port", 1), objectName="NetworkPort-1")
+    port = NetworkPortObject(
+        f"{wait_for_address(device)}/{prefix}", objectIdentifier=("network-port", 1), objectName="NetworkPort-1"
+    )
     return Application.from_object_list([this, port])
 
 
@@ -40,7 +54,9 @@ def bacnet_controller(device, play):
 
         one = application(device, play, device.hospital["segment"][device.spec["segment"]]["prefix"])
         for number, name in enumerate(("Supply air temperature", "Room temperature", "Valve position")):
-            one.add_object(AnalogValueObject(objectIdentifier=("analogValue", number), objectName=name, presentValue=20.5 + number))
+            one.add_object(
+                AnalogValueObject(objectIdentifier=("analogValue", number), objectName=name, presentValue=20.5 + number)
+            )
         while True:
             await asyncio.sleep(device.random.uniform(20, 30))
             one.i_am()
@@ -54,8 +70,16 @@ def bacnet_client(device, play):
 
     async def serve():
         one = application(device, play, device.hospital["segment"][device.spec["segment"]]["prefix"])
-        names = ("object-name", "vendor-name", "model-name", "firmware-revision", "application-software-version", "serial-number",
-                 "description", "location")
+        names = (
+            "object-name",
+            "vendor-name",
+            "model-name",
+            "firmware-revision",
+            "application-software-version",
+            "serial-number",
+            "description",
+            "location",
+        )
         while True:
             await asyncio.sleep(play.get("every", 20))
             for found in await one.who_is():
@@ -76,8 +100,12 @@ def bacnet_client(device, play):
 def modbus_texts(spec, play):
     """What device identification says."""
     maker, model, version = attributes(spec, play, "manufacturer", "model", "software_version")
-    return [("modbus.vendor (0x00)", maker), ("modbus.product_code (0x01)", play.get("product_code", model)),
-            ("modbus.revision (0x02)", version), ("modbus.model (0x05)", model)]
+    return [
+        ("modbus.vendor (0x00)", maker),
+        ("modbus.product_code (0x01)", play.get("product_code", model)),
+        ("modbus.revision (0x02)", version),
+        ("modbus.model (0x05)", model),
+    ]
 
 
 @role("modbus_server", modbus_texts)
@@ -94,10 +122,15 @@ def modbus_server(device, play):
         except ImportError:
             from pymodbus.datastore import ModbusSlaveContext as Context
         maker, model, version = attributes(device.spec, play, "manufacturer", "model", "software_version")
-        about = ModbusDeviceIdentification(info_name={
-            "VendorName": maker, "ProductCode": play.get("product_code", model), "MajorMinorRevision": version,
-            "ProductName": play.get("product_name", model), "ModelName": model,
-        })
+        about = ModbusDeviceIdentification(
+            info_name={
+                "VendorName": maker,
+                "ProductCode": play.get("product_code", model),
+                "MajorMinorRevision": version,
+                "ProductName": play.get("product_name", model),
+                "ModelName": model,
+            }
+        )
         block = lambda: ModbusSequentialDataBlock(1, [17] * 100)
         context = ModbusServerContext(Context(di=block(), co=block(), hr=block(), ir=block()), single=True)
         await StartAsyncTcpServer(context=context, identity=about, address=("0.0.0.0", play.get("port", 502)))
@@ -130,15 +163,30 @@ def mqtt_broker(device, play):
     device.serve("mosquitto", "-c", device.write("mosquitto.conf", conf))
 
 
-@role("mqtt_sensor", lambda spec, play: [("mqtt.client_id", play["client_id"]), ("mqtt payload", json.dumps(play.get("about", {})))])
+@role(
+    "mqtt_sensor", lambda spec, play: [("mqtt.client_id", play["client_id"]), ("mqtt payload", json.dumps(play.get("about", {})))]
+)
 def mqtt_sensor(device, play):
     """mosquitto_pub with the client identifier of a product."""
     version = play.get("version", "mqttv311")
 
     def publish():
         value = {"temperature": round(device.random.uniform(18, 25), 1), **play.get("about", {})}
-        device.run("mosquitto_pub", "-h", device.host(play["to"]), "-p", play.get("port", 1883), "-i", play["client_id"], "-V", version, "-t",
-                   play["topic"], "-m", json.dumps(value))
+        device.run(
+            "mosquitto_pub",
+            "-h",
+            device.host(play["to"]),
+            "-p",
+            play.get("port", 1883),
+            "-i",
+            play["client_id"],
+            "-V",
+            version,
+            "-t",
+            play["topic"],
+            "-m",
+            json.dumps(value),
+        )
 
     device.every(play.get("every", 8), publish)
 
@@ -146,4 +194,9 @@ def mqtt_sensor(device, play):
 @role("mqtt_reader", lambda spec, play: [("mqtt.client_id", play["client_id"])])
 def mqtt_reader(device, play):
     """mosquitto_sub, which stays."""
-    device.every(30, lambda: device.run("mosquitto_sub", "-h", device.host(play["to"]), "-i", play["client_id"], "-t", "#", "-W", "25", timeout=30))
+    device.every(
+        30,
+        lambda: device.run(
+            "mosquitto_sub", "-h", device.host(play["to"]), "-i", play["client_id"], "-t", "#", "-W", "25", timeout=30
+        ),
+    )

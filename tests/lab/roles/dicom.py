@@ -25,8 +25,11 @@ def modality_texts(spec, play):
     """What the images say of their maker."""
     maker, model, serial, software = attributes(spec, play, "manufacturer", "model", "serial", "software_version")
     return [
-        ("dicom.manufacturer (0008,0070)", maker), ("dicom.model (0008,1090)", model), ("dicom.serial (0018,1000)", serial),
-        ("dicom.software (0018,1020)", software), ("dicom.station_name (0008,1010)", play.get("station", spec["name"])),
+        ("dicom.manufacturer (0008,0070)", maker),
+        ("dicom.model (0008,1090)", model),
+        ("dicom.serial (0018,1000)", serial),
+        ("dicom.software (0018,1020)", software),
+        ("dicom.station_name (0008,1010)", play.get("station", spec["name"])),
     ]
 
 
@@ -83,14 +86,34 @@ def dicom_modality(device, play):
         state["number"] += 1
         files = [image(device, play, state["number"] * 10 + index) for index in range(play.get("images", 3))]
         if play.get("software") == "pynetdicom":
-            associate(device, play, peer, [CLASSES[play["modality"]]], lambda one: [one.send_c_store(str(path)) for path in files])
+            associate(
+                device, play, peer, [CLASSES[play["modality"]]], lambda one: [one.send_c_store(str(path)) for path in files]
+            )
         else:
             device.run("storescu", "-aet", title, "-aec", play["archive_title"], *peer, *files)
 
     def worklist():
-        keys = ["-k", "0010,0010", "-k", "0010,0020", "-k", f"0040,0100[0].0008,0060={play['modality']}", "-k", "0040,0100[0].0040,0001"]
-        device.run("findscu", "-W", "-aet", title, "-aec", play.get("worklist_title", "WORKLIST"), *keys, device.host(play["worklist"]),
-                   str(play.get("worklist_port", 104)))
+        keys = [
+            "-k",
+            "0010,0010",
+            "-k",
+            "0010,0020",
+            "-k",
+            f"0040,0100[0].0008,0060={play['modality']}",
+            "-k",
+            "0040,0100[0].0040,0001",
+        ]
+        device.run(
+            "findscu",
+            "-W",
+            "-aet",
+            title,
+            "-aec",
+            play.get("worklist_title", "WORKLIST"),
+            *keys,
+            device.host(play["worklist"]),
+            str(play.get("worklist_port", 104)),
+        )
 
     device.every(play.get("every", 22), store)
     if play.get("worklist"):
@@ -168,7 +191,12 @@ def dicom_printer(device, play):
         return 0x0000, answer
 
     done = lambda event: (0x0000, Dataset())
-    handlers = [(evt.EVT_N_CREATE, created), (evt.EVT_N_ACTION, done), (evt.EVT_N_SET, done), (evt.EVT_N_DELETE, lambda event: 0x0000)]
+    handlers = [
+        (evt.EVT_N_CREATE, created),
+        (evt.EVT_N_ACTION, done),
+        (evt.EVT_N_SET, done),
+        (evt.EVT_N_DELETE, lambda event: 0x0000),
+    ]
     one.start_server(("", play.get("port", 104)), block=False, evt_handlers=handlers)
     device.printer = one
 
@@ -185,19 +213,45 @@ def dicom_archive(device, play):
         if one["role"] in ("dicom_workstation", "dicom_receiver")
     }
     conf = {
-        "Name": play["ae_title"], "StorageDirectory": str(folder), "IndexDirectory": str(folder), "DicomAet": play["ae_title"],
-        "DicomPort": play.get("port", 104), "HttpPort": play.get("http_port", 8042), "RemoteAccessAllowed": True,
-        "AuthenticationEnabled": False, "DicomModalities": peers, "DicomCheckCalledAet": False, "DicomAlwaysAllowStore": True,
-        "DicomAlwaysAllowFind": True, "DicomAlwaysAllowMove": True, "Plugins": [], "StorageCompression": False,
-        "DicomAlwaysAllowEcho": True, "UnknownSopClassAccepted": True, "HttpServerEnabled": True, "OverwriteInstances": True,
+        "Name": play["ae_title"],
+        "StorageDirectory": str(folder),
+        "IndexDirectory": str(folder),
+        "DicomAet": play["ae_title"],
+        "DicomPort": play.get("port", 104),
+        "HttpPort": play.get("http_port", 8042),
+        "RemoteAccessAllowed": True,
+        "AuthenticationEnabled": False,
+        "DicomModalities": peers,
+        "DicomCheckCalledAet": False,
+        "DicomAlwaysAllowStore": True,
+        "DicomAlwaysAllowFind": True,
+        "DicomAlwaysAllowMove": True,
+        "Plugins": [],
+        "StorageCompression": False,
+        "DicomAlwaysAllowEcho": True,
+        "UnknownSopClassAccepted": True,
+        "HttpServerEnabled": True,
+        "OverwriteInstances": True,
     }
     device.serve("Orthanc", device.write("orthanc.json", json.dumps(conf)))
     if play.get("forward"):
+
         def forward():
             studies = json.loads(device.run("curl", "-s", f"http://127.0.0.1:{conf['HttpPort']}/studies").stdout or "[]")
             if studies:
-                device.run("curl", "-s", "-m", "20", "-X", "POST", "-d", studies[-1],
-                           f"http://127.0.0.1:{conf['HttpPort']}/modalities/{play['forward']}/store", timeout=25)
+                device.run(
+                    "curl",
+                    "-s",
+                    "-m",
+                    "20",
+                    "-X",
+                    "POST",
+                    "-d",
+                    studies[-1],
+                    f"http://127.0.0.1:{conf['HttpPort']}/modalities/{play['forward']}/store",
+                    timeout=25,
+                )
+
         device.every(50, forward, first=35)
 
 
@@ -210,8 +264,6 @@ def dicom_receiver(device, play):
 @role("worklist_server")
 def worklist_server(device, play):
     """dcmtk wlmscpfs over synthetic entries, one for each modality."""
-    from pydicom import dcmread  # noqa: F401  (the entries are made by dcmtk's dump2dcm)
-
     folder = device.folder / "worklist" / play["ae_title"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "lockfile").touch()
@@ -234,14 +286,29 @@ def dicom_workstation(device, play):
     device.serve("storescp", "--ignore", "-aet", title, str(play.get("port_listen", 11112)))
 
     def look():
-        device.run("findscu", "-S", *to, "-k", "0008,0052=STUDY", "-k", "0010,0010=ZZMARKER*", "-k", "0020,000d", "-X", "-od",
-                   device.folder, *peer)
+        device.run(
+            "findscu",
+            "-S",
+            *to,
+            "-k",
+            "0008,0052=STUDY",
+            "-k",
+            "0010,0010=ZZMARKER*",
+            "-k",
+            "0020,000d",
+            "-X",
+            "-od",
+            device.folder,
+            *peer,
+        )
         from pydicom import dcmread
 
         found = sorted(device.folder.glob("rsp*.dcm"))[:1]
         for path in found:
             study = dcmread(str(path), force=True).get("StudyInstanceUID")
-            device.run("movescu", "-S", *to, "-aem", title, "-k", "0008,0052=STUDY", "-k", f"0020,000d={study}", *peer, timeout=20)
+            device.run(
+                "movescu", "-S", *to, "-aem", title, "-k", "0008,0052=STUDY", "-k", f"0020,000d={study}", *peer, timeout=20
+            )
         for path in device.folder.glob("rsp*.dcm"):
             path.unlink()
 

@@ -34,7 +34,13 @@ def patient(device, number):
 
 def equipment(play):
     """OBX-18: EUI-64, then the UDI if it is told."""
-    parts = [f"{play['equipment']}^{play['application']}^{play['eui64']}^EUI-64" if play.get("eui64") else f"{play['equipment']}^{play['application']}"]
+    parts = [
+        (
+            f"{play['equipment']}^{play['application']}^{play['eui64']}^EUI-64"
+            if play.get("eui64")
+            else f"{play['equipment']}^{play['application']}"
+        )
+    ]
     if play.get("udi"):
         parts.append(f"{play['udi']}^^2.16.840.1.113883.3.3719^ISO")
     return "~".join(parts)
@@ -82,11 +88,17 @@ def device_report(device, play, spec=None):
     lines.append(f"OBX|1||{SYSTEMS[kind]}|1.0.0.0|||||||X|||||||{equipment(play)}")
     if play.get("attributes"):
         maker, model, serial, version = attributes(spec, play, "manufacturer", "model", "serial", "software_version")
-        for code, value in (("531970^MDC_ID_MODEL_MANUFACTURER", maker), ("531969^MDC_ID_MODEL_NUMBER", model),
-                            ("531972^MDC_ID_PROD_SPEC_SERIAL", serial), ("531975^MDC_ID_PROD_SPEC_SW", version)):
+        for code, value in (
+            ("531970^MDC_ID_MODEL_MANUFACTURER", maker),
+            ("531969^MDC_ID_MODEL_NUMBER", model),
+            ("531972^MDC_ID_PROD_SPEC_SERIAL", serial),
+            ("531975^MDC_ID_PROD_SPEC_SW", version),
+        ):
             lines.append(f"OBX|{len(lines)}|ST|{code}^MDC|1.0.0.0|{value}||||||R")
     for form, code, place, unit in VALUES[kind]:
-        lines.append(f"OBX|{len(lines)}|{form}|{code}|{place}|{device.random.randrange(20, 120)}|{unit}|||||R|||{stamp()}||||{equipment(play)}")
+        lines.append(
+            f"OBX|{len(lines)}|{form}|{code}|{place}|{device.random.randrange(20, 120)}|{unit}|||||R|||{stamp()}||||{equipment(play)}"
+        )
     return "\r".join(lines) + "\r"
 
 
@@ -117,7 +129,12 @@ def admission(device, play):
 def order(device, play):
     """ORM^O01 of an EHR."""
     number = device.random.randrange(1000)
-    lines = [header(device, play, "ORM^O01^ORM_O01"), *patient(device, number), f"ORC|NW|{number}", f"OBR|1|{number}||CBC^ZZMARKER blood count"]
+    lines = [
+        header(device, play, "ORM^O01^ORM_O01"),
+        *patient(device, number),
+        f"ORC|NW|{number}",
+        f"OBR|1|{number}||CBC^ZZMARKER blood count",
+    ]
     return "\r".join(lines) + "\r"
 
 
@@ -126,14 +143,25 @@ MESSAGES = {"report": device_report, "alarm": alarm, "admission": admission, "or
 
 def hl7_texts(spec, play):
     """What messages say of their sender."""
-    texts = [("hl7.application (MSH-3)", play["application"]), ("hl7.equipment (OBX-18)", f"{play.get('equipment', '')} {play.get('udi', '')}")]
+    texts = [
+        ("hl7.application (MSH-3)", play["application"]),
+        ("hl7.equipment (OBX-18)", f"{play.get('equipment', '')} {play.get('udi', '')}"),
+    ]
     if play.get("sft"):
         maker, version, model = attributes(spec, play, "manufacturer", "software_version", "model")
-        texts += [("hl7.software_vendor (SFT-1)", maker), ("hl7.software_version (SFT-2)", version), ("hl7.software_product (SFT-3)", model)]
+        texts += [
+            ("hl7.software_vendor (SFT-1)", maker),
+            ("hl7.software_version (SFT-2)", version),
+            ("hl7.software_product (SFT-3)", model),
+        ]
     if play.get("attributes"):
         maker, model, serial, version = attributes(spec, play, "manufacturer", "model", "serial", "software_version")
-        texts += [("hl7 OBX MDC_ID_MODEL_MANUFACTURER", maker), ("hl7 OBX MDC_ID_MODEL_NUMBER", model),
-                  ("hl7 OBX MDC_ID_PROD_SPEC_SERIAL", serial), ("hl7 OBX MDC_ID_PROD_SPEC_SW", version)]
+        texts += [
+            ("hl7 OBX MDC_ID_MODEL_MANUFACTURER", maker),
+            ("hl7 OBX MDC_ID_MODEL_NUMBER", model),
+            ("hl7 OBX MDC_ID_PROD_SPEC_SERIAL", serial),
+            ("hl7 OBX MDC_ID_PROD_SPEC_SW", version),
+        ]
     return texts
 
 

@@ -84,9 +84,13 @@ def astm_host(device, play):
 def poct_texts(spec, play):
     """What the hello says of the instrument."""
     maker, model, serial, version = attributes(spec, play, "manufacturer", "model", "serial", "software_version")
-    return [("poct1a.manufacturer (DEV.manufacturer_name)", maker), ("poct1a.model (DEV.model_id)", model),
-            ("poct1a.serial (DEV.serial_id)", serial), ("poct1a.software (DEV.sw_version)", version),
-            ("poct1a.device_name (DEV.device_name)", play.get("device_name", ""))]
+    return [
+        ("poct1a.manufacturer (DEV.manufacturer_name)", maker),
+        ("poct1a.model (DEV.model_id)", model),
+        ("poct1a.serial (DEV.serial_id)", serial),
+        ("poct1a.software (DEV.sw_version)", version),
+        ("poct1a.device_name (DEV.device_name)", play.get("device_name", "")),
+    ]
 
 
 def poct_messages(device, play):

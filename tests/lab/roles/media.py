@@ -12,7 +12,10 @@ from roles.base import wait_for_address
 from roles.laboratory import serve_forever
 
 
-@role("rtsp_server", lambda spec, play: [("rtsp.server", play.get("server", "GStreamer RTSP server")), ("rtsp.realm", play.get("realm", ""))])
+@role(
+    "rtsp_server",
+    lambda spec, play: [("rtsp.server", play.get("server", "GStreamer RTSP server")), ("rtsp.realm", play.get("realm", ""))],
+)
 def rtsp_server(device, play):
     """GStreamer's server; or, for cameras with another name or a realm, one of ours that asks for a password."""
     if "server" not in play and "realm" not in play:
@@ -27,7 +30,9 @@ def rtsp_server(device, play):
             if request.startswith("OPTIONS"):
                 answer = f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{name}Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN\r\n\r\n"
             else:
-                challenge = f'WWW-Authenticate: Digest realm="{play.get("realm", "Login")}", nonce="{device.random.randrange(10**9)}"\r\n'
+                challenge = (
+                    f'WWW-Authenticate: Digest realm="{play.get("realm", "Login")}", nonce="{device.random.randrange(10**9)}"\r\n'
+                )
                 answer = f"RTSP/1.0 401 Unauthorized\r\nCSeq: {number}\r\n{name}{challenge}\r\n"
             line.sendall(answer.encode())
 
@@ -42,7 +47,9 @@ def rtsp_client(device, play):
         server = next(one for one in device.other(name)["does"] if one["role"] == "rtsp_server")
         url = f"rtsp://{device.host(name)}:{server.get('port', 554)}{server.get('path', '/stream')}"
         transport = ["-rtsp_transport", play.get("transport", "tcp")]
-        device.run("timeout", "6", "ffmpeg", "-loglevel", "error", "-nostdin", *transport, "-i", url, "-t", "4", "-f", "null", "-")
+        device.run(
+            "timeout", "6", "ffmpeg", "-loglevel", "error", "-nostdin", *transport, "-i", url, "-t", "4", "-f", "null", "-"
+        )
 
     for name in play["cameras"]:
         device.every(play.get("every", 30), lambda name=name: record(name))
@@ -111,16 +118,32 @@ def sip_server(device, play):
 def sip_phone(device, play):
     """SIPp registers and asks for options, with the user agent of a phone."""
     user = play.get("number", "1000")
-    scenarios = [device.write(f"{method}.xml", SIPP.format(steps=STEP.format(method=method, user=user, agent=play["agent"])))
-                 for method in ("REGISTER", "OPTIONS")]
+    scenarios = [
+        device.write(f"{method}.xml", SIPP.format(steps=STEP.format(method=method, user=user, agent=play["agent"])))
+        for method in ("REGISTER", "OPTIONS")
+    ]
 
     def register():
         address = device.address()
         server = socket.gethostbyname(device.host(play["to"]))
         if address:
             for scenario in scenarios:
-                device.run("sipp", "-sf", scenario, "-m", "1", "-i", address, "-p", "5060", f"{server}:5060", "-nostdin", "-timeout", "6",
-                           "-timeout_error")
+                device.run(
+                    "sipp",
+                    "-sf",
+                    scenario,
+                    "-m",
+                    "1",
+                    "-i",
+                    address,
+                    "-p",
+                    "5060",
+                    f"{server}:5060",
+                    "-nostdin",
+                    "-timeout",
+                    "6",
+                    "-timeout_error",
+                )
 
     device.every(play.get("every", 20), register)
 
@@ -136,8 +159,13 @@ DESCRIPTION = """<?xml version="1.0"?>
 def upnp_texts(spec, play):
     """What announcements and the description say."""
     maker, model, serial = attributes(spec, play, "manufacturer", "model", "serial")
-    return [("ssdp.server", play["server"]), ("ssdp.manufacturer", maker), ("ssdp.model", model),
-            ("ssdp.serial", serial if play.get("tell_serial", True) else ""), ("ssdp.friendly_name", play.get("friendly", ""))]
+    return [
+        ("ssdp.server", play["server"]),
+        ("ssdp.manufacturer", maker),
+        ("ssdp.model", model),
+        ("ssdp.serial", serial if play.get("tell_serial", True) else ""),
+        ("ssdp.friendly_name", play.get("friendly", "")),
+    ]
 
 
 @role("upnp_device", upnp_texts)
@@ -145,8 +173,15 @@ def upnp_device(device, play):
     """Announces itself by SSDP, answers searches, and serves its description (ours)."""
     maker, model, serial = attributes(device.spec, play, "manufacturer", "model", "serial")
     kind, uuid = play.get("kind", "urn:schemas-upnp-org:device:MediaRenderer:1"), f"0000-{device.random.randrange(16**12):012x}"
-    text = DESCRIPTION.format(kind=kind, friendly=play.get("friendly", model), maker=maker, model=model, number=play.get("number", model),
-                              serial=serial if play.get("tell_serial", True) else "", uuid=uuid)
+    text = DESCRIPTION.format(
+        kind=kind,
+        friendly=play.get("friendly", model),
+        maker=maker,
+        model=model,
+        number=play.get("number", model),
+        serial=serial if play.get("tell_serial", True) else "",
+        uuid=uuid,
+    )
 
     class Describe(http.server.BaseHTTPRequestHandler):
         server_version, sys_version = play["server"], ""
@@ -178,7 +213,10 @@ def upnp_device(device, play):
             line.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(address))
             for target in ("upnp:rootdevice", kind):
                 first = "NOTIFY * HTTP/1.1\r\nHOST: 239.255.255.250:1900"
-                line.sendto(f"{headers(address, first, target)}NT: {target}\r\nNTS: ssdp:alive\r\n\r\n".encode(), ("239.255.255.250", 1900))
+                line.sendto(
+                    f"{headers(address, first, target)}NT: {target}\r\nNTS: ssdp:alive\r\n\r\n".encode(),
+                    ("239.255.255.250", 1900),
+                )
 
     def answer():
         wait_for_address(device)
@@ -238,4 +276,6 @@ def rtp_talk(device, play):
                 line.sendto(struct.pack(">BBHII", 0x80, 0, number, number * 160, 0x5A5A) + b"\xff" * 160, peer)
                 time.sleep(0.02)
 
-    device.every(play.get("every", 40), lambda: threading.Thread(target=device.guard, args=(talk,), daemon=True).start(), first=15)
+    device.every(
+        play.get("every", 40), lambda: threading.Thread(target=device.guard, args=(talk,), daemon=True).start(), first=15
+    )

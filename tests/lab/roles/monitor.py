@@ -83,7 +83,9 @@ def poll_request(invoke):
 
 def poll_result(invoke, count):
     """An answer without objects: there is nobody to measure."""
-    info = struct.pack(">HIQHHHH", count, int(time.monotonic() * 8000) & 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF, 1, 6, 0, 0) + struct.pack(">HH", 0, 0)
+    info = struct.pack(
+        ">HIQHHHH", count, int(time.monotonic() * 8000) & 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF, 1, 6, 0, 0
+    ) + struct.pack(">HH", 0, 0)
     result = struct.pack(">HHHHH", 33, 0, 0, 3094, len(info)) + info
     command = struct.pack(">HHH", invoke, 7, len(result)) + result
     return SESSION_DATA + struct.pack(">HH", 2, len(command)) + command
@@ -92,8 +94,12 @@ def poll_result(invoke, count):
 def intellivue_texts(spec, play):
     """What the MDS object says."""
     maker, model, serial, version = attributes(spec, play, "manufacturer", "model", "serial", "software_version")
-    return [("intellivue.model (NOM_ATTR_ID_MODEL)", play.get("vendor", maker)), ("intellivue.model (NOM_ATTR_ID_MODEL)", model),
-            ("intellivue.serial (NOM_ATTR_ID_PROD_SPECN)", serial), ("intellivue.software (NOM_ATTR_ID_PROD_SPECN)", version)]
+    return [
+        ("intellivue.model (NOM_ATTR_ID_MODEL)", play.get("vendor", maker)),
+        ("intellivue.model (NOM_ATTR_ID_MODEL)", model),
+        ("intellivue.serial (NOM_ATTR_ID_PROD_SPECN)", serial),
+        ("intellivue.software (NOM_ATTR_ID_PROD_SPECN)", version),
+    ]
 
 
 @role("intellivue_monitor", intellivue_texts)
@@ -130,7 +136,12 @@ def intellivue_client(device, play):
             line.recv(2048)
             created = line.recv(2048)
             done = struct.pack(">HHHIHH", 33, 0, 0, 0, 3334, 0)
-            line.sendto(SESSION_DATA + struct.pack(">HHHHH", 2, 6 + len(done), struct.unpack(">H", created[8:10])[0], 1, len(done)) + done, peer)
+            line.sendto(
+                SESSION_DATA
+                + struct.pack(">HHHHH", 2, 6 + len(done), struct.unpack(">H", created[8:10])[0], 1, len(done))
+                + done,
+                peer,
+            )
             for invoke in range(2, 6):
                 line.sendto(poll_request(invoke), peer)
                 line.recv(2048)

@@ -13,8 +13,12 @@ def lldp_texts(spec, play):
     texts = [("lldp.system_name", spec.get("hostname", spec["name"])), ("lldp.system_description", play.get("description", ""))]
     if play.get("med"):
         maker, model, serial, version = attributes(spec, play, "manufacturer", "model", "serial", "software_version")
-        texts += [("lldp.manufacturer (MED)", maker), ("lldp.model (MED)", model), ("lldp.serial (MED)", serial),
-                  ("lldp.firmware (MED)", version)]
+        texts += [
+            ("lldp.manufacturer (MED)", maker),
+            ("lldp.model (MED)", model),
+            ("lldp.serial (MED)", serial),
+            ("lldp.firmware (MED)", version),
+        ]
     return texts
 
 
@@ -27,13 +31,21 @@ def lldp(device, play):
         words += ["-M", str(play["med"])]
         device.run("mount", "-t", "tmpfs", "none", "/sys/class")
         os.makedirs("/sys/class/dmi/id")
-        for name, value in (("sys_vendor", maker), ("product_name", model), ("product_serial", serial), ("bios_version", version),
-                            ("product_version", play.get("hardware", "1")), ("chassis_asset_tag", play.get("asset", ""))):
+        for name, value in (
+            ("sys_vendor", maker),
+            ("product_name", model),
+            ("product_serial", serial),
+            ("bios_version", version),
+            ("product_version", play.get("hardware", "1")),
+            ("chassis_asset_tag", play.get("asset", "")),
+        ):
             Path("/sys/class/dmi/id", name).write_text(value + "\n", encoding="utf-8")
     else:
         words += ["-i"]
     more = "".join(f"configure {line}\n" for line in play.get("configure", []))
-    conf = device.write("lldpd.conf", f"configure lldp tx-interval {play.get('every', 15)}\nconfigure system hostname {device.hostname}\n{more}")
+    conf = device.write(
+        "lldpd.conf", f"configure lldp tx-interval {play.get('every', 15)}\nconfigure system hostname {device.hostname}\n{more}"
+    )
     device.serve(*words, "-O", conf, "-u", "/run/lldpd.socket")
 
 
@@ -41,7 +53,10 @@ def mdns_texts(spec, play):
     """Host name, instance, and the texts of its services."""
     texts = [("mdns.hostname", spec.get("hostname", spec["name"]))]
     for service in play.get("services", []):
-        texts += [("mdns.instance", service.get("name", "")), *[(f"mdns TXT of {service['type']}", text) for text in service.get("txt", [])]]
+        texts += [
+            ("mdns.instance", service.get("name", "")),
+            *[(f"mdns TXT of {service['type']}", text) for text in service.get("txt", [])],
+        ]
     return texts
 
 
@@ -107,8 +122,11 @@ def wsd_onvif(device, play):
         publisher.start()
         without_ipv6(publisher)
         kind = QName("http://www.onvif.org/ver10/network/wsdl", "NetworkVideoTransmitter")
-        publisher.publishService(types=[kind], scopes=[Scope(f"onvif://www.onvif.org/{scope}") for scope in play["scopes"]],
-                                 xAddrs=[f"http://{address}/onvif/device_service"])
+        publisher.publishService(
+            types=[kind],
+            scopes=[Scope(f"onvif://www.onvif.org/{scope}") for scope in play["scopes"]],
+            xAddrs=[f"http://{address}/onvif/device_service"],
+        )
 
     device.thread(publish)
 
@@ -140,6 +158,7 @@ def wsd_client(device, play):
 @role("wsd_host", lambda spec, play: [("wsd.host", spec.get("hostname", spec["name"]))])
 def wsd_host(device, play):
     """wsdd: a computer in Windows' network folder."""
+
     def serve():
         wait_for_address(device)
         device.serve("wsdd", "-4", "-n", device.hostname.upper(), "-w", play.get("group", "HOSPITAL"), "-i", "eth0")

@@ -12,19 +12,28 @@ from roles.names import samba
 def ipp_texts(spec, play):
     """What its attributes say."""
     maker, model, serial, version = attributes(spec, play, "manufacturer", "model", "serial", "software_version")
-    return [("mdns TXT ty, usb_MFG, usb_MDL", f"{maker} {model}"), ("ipp.make_and_model", f"{maker} {model}"), ("ipp.device_id", f"MFG:{maker};MDL:{model};SN:{serial};"),
-            ("ipp.firmware", version), ("ipp.name", play.get("name", ""))]
+    return [
+        ("mdns TXT ty, usb_MFG, usb_MDL", f"{maker} {model}"),
+        ("ipp.make_and_model", f"{maker} {model}"),
+        ("ipp.device_id", f"MFG:{maker};MDL:{model};SN:{serial};"),
+        ("ipp.firmware", version),
+        ("ipp.name", play.get("name", "")),
+    ]
 
 
 @role("ipp_printer", ipp_texts)
 def ipp_printer(device, play):
     """ippeveprinter of CUPS."""
     maker, model, serial, version = attributes(device.spec, play, "manufacturer", "model", "serial", "software_version")
-    words = ["ippeveprinter", "-n", f"{device.hostname}.{device.hospital['domain']}", "-p", play.get("port", 631)]
+    name = f"{device.hostname}.{device.hospital['domain']}".lower()
+    # It answers by the name it is given alone, and listens at that name's addresses: at all of them.
+    device.write("hosts", f"127.0.0.1 localhost\n0.0.0.0 {name}\n:: {name}\n")
+    words = ["ippeveprinter", "-n", name, "-p", play.get("port", 631)]
     conf = (
         f'ATTR text printer-make-and-model "{maker} {model}"\n'
         f'ATTR text printer-device-id "MFG:{maker};MDL:{model};SN:{serial};CMD:PJL,PCLXL,POSTSCRIPT;"\n'
         f'ATTR text printer-firmware-string-version "{version}"\nATTR text printer-firmware-name "firmware"\n'
+        "ATTR mimeMediaType document-format-supported application/octet-stream,text/plain\n"
         f'ATTR text printer-location "{play.get("location", "Ward 1")}"\nATTR text printer-info "{play.get("name", device.name)}"\n'
     )
     if play.get("attributes", True):
@@ -48,9 +57,9 @@ def ipp_printer(device, play):
 def ipp_client(device, play):
     """ipptool asks for attributes and prints a page."""
     test = (
-        '{\nOPERATION Get-Printer-Attributes\nGROUP operation-attributes-tag\nATTR charset attributes-charset utf-8\n'
+        "{\nOPERATION Get-Printer-Attributes\nGROUP operation-attributes-tag\nATTR charset attributes-charset utf-8\n"
         "ATTR language attributes-natural-language en\nATTR uri printer-uri $uri\nATTR keyword requested-attributes all\n}\n"
-        '{\nOPERATION Print-Job\nGROUP operation-attributes-tag\nATTR charset attributes-charset utf-8\n'
+        "{\nOPERATION Print-Job\nGROUP operation-attributes-tag\nATTR charset attributes-charset utf-8\n"
         "ATTR language attributes-natural-language en\nATTR uri printer-uri $uri\nATTR name requesting-user-name ZZMARKERUSER\n"
         'ATTR name job-name "ZZMARKER letter"\nATTR mimeMediaType document-format application/octet-stream\nFILE $filename\n}\n'
     )
@@ -89,7 +98,10 @@ def raw_client(device, play):
     device.every(play.get("every", 20), send)
 
 
-@role("file_server", lambda spec, play: [("smb.ntlm_host", spec.get("hostname", spec["name"])), ("smb comment", play.get("text", ""))])
+@role(
+    "file_server",
+    lambda spec, play: [("smb.ntlm_host", spec.get("hostname", spec["name"])), ("smb comment", play.get("text", ""))],
+)
 def file_server(device, play):
     """Samba's smbd with a share that anyone may read."""
     share = device.folder / "share"
@@ -103,13 +115,30 @@ def file_server(device, play):
 @role("file_client", lambda spec, play: [("smb.ntlm_host", spec.get("hostname", spec["name"]))])
 def file_client(device, play):
     """smbclient signs in with NTLM, lists, and reads a file."""
-    conf = device.write("client.conf", f"[global]\nnetbios name = {device.hostname.upper()[:15]}\nworkgroup = {play.get('group', 'HOSPITAL')}\n")
-    words = ["smbclient", f"//{device.host(play['to'])}/data", "-s", conf, "-U", "ZZMARKERUSER%ZZMARKERSECRET", "-m", play.get("most", "SMB3")]
+    conf = device.write(
+        "client.conf", f"[global]\nnetbios name = {device.hostname.upper()[:15]}\nworkgroup = {play.get('group', 'HOSPITAL')}\n"
+    )
+    words = [
+        "smbclient",
+        f"//{device.host(play['to'])}/data",
+        "-s",
+        conf,
+        "-U",
+        "ZZMARKERUSER%ZZMARKERSECRET",
+        "-m",
+        play.get("most", "SMB3"),
+    ]
     device.every(play.get("every", 25), lambda: device.run(*words, "-c", 'ls; get "ZZMARKER list.txt" /dev/null'))
 
 
-@role("upnp_media", lambda spec, play: [("ssdp.friendly_name", play.get("friendly", "")), ("ssdp.model", play.get("model", "")),
-                                        ("ssdp.serial", spec.get("serial", ""))])
+@role(
+    "upnp_media",
+    lambda spec, play: [
+        ("ssdp.friendly_name", play.get("friendly", "")),
+        ("ssdp.model", play.get("model", "")),
+        ("ssdp.serial", spec.get("serial", "")),
+    ],
+)
 def upnp_media(device, play):
     """MiniDLNA, with the model and serial number of the product."""
     folder = device.folder / "media"

@@ -12,7 +12,9 @@ Gst.init(None)
 server = GstRtspServer.RTSPServer()
 server.set_service(sys.argv[1])
 factory = GstRtspServer.RTSPMediaFactory()
-factory.set_launch("( videotestsrc is-live=true ! video/x-raw,format=I420,width=160,height=120,framerate=4/1 ! jpegenc ! rtpjpegpay name=pay0 )")
+factory.set_launch(
+    "( videotestsrc is-live=true ! video/x-raw,format=I420,width=160,height=120,framerate=4/1 ! jpegenc ! rtpjpegpay name=pay0 )"
+)
 server.get_mount_points().add_factory(sys.argv[2], factory)
 server.attach(None)
 GLib.MainLoop().run()
