@@ -6,7 +6,7 @@ use sha1::{Digest, Sha1};
 
 use super::{entry::Entry, fuse::DECIDED};
 use crate::{
-    device::{Attribute, Category, DeviceId, Known},
+    device::{Attribute, Category, Claim, DeviceId, Known, Support},
     flow::UnixNanos,
     observation::Field,
 };
@@ -21,6 +21,23 @@ pub fn decided(mut known: BTreeMap<Attribute, Known>) -> BTreeMap<Attribute, Kno
         category.confidence = 0.0;
     }
     known
+}
+
+/// Claims of all rules that a piece of evidence met, each once. A model that is the maker's name is none.
+pub fn supports<'a>(matches: impl Iterator<Item = (&'a str, Vec<Claim>)>) -> Vec<Support> {
+    let mut supports: Vec<Support> = Vec::new();
+    for (rule, claims) in matches {
+        let maker: Option<Box<str>> =
+            claims.iter().find(|claim| claim.attribute == Attribute::Manufacturer).map(|claim| claim.value.clone());
+        for Claim { attribute, value, weight } in claims {
+            let is_maker = attribute == Attribute::Model && maker.as_deref().is_some_and(|maker| maker.eq_ignore_ascii_case(&value));
+            let is_said = |its: &Support| *its.rule == *rule && its.attribute == attribute && its.value == value;
+            if !is_maker && !supports.iter().any(is_said) {
+                supports.push(Support { rule: rule.into(), attribute, value, weight });
+            }
+        }
+    }
+    supports
 }
 
 /// What it serves, by protocol.

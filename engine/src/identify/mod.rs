@@ -21,12 +21,12 @@ use auscult_ebpf::record::FlowKey;
 use self::{
     bind::{Binding, Bindings, Found, Sure},
     entry::Entry,
-    known::{decided, evidence_number, is_hostname, number, roles, unix},
+    known::{decided, evidence_number, is_hostname, number, roles, supports, unix},
     pending::{Pending, Waiter},
     rules::Rules,
 };
 use crate::{
-    device::{Device, DeviceId, Evidence, Support},
+    device::{Device, DeviceId, Evidence},
     flow::{Mac, UnixNanos},
     observation::{Field, Observation, Presence, Subject, Value},
 };
@@ -422,18 +422,8 @@ impl Identify {
         let mut news = Vec::new();
         for ((field, value), piece) in &entry.evidence {
             let matches = self.rules.matches(*field, value, &*entry, self.left_out.as_deref());
-            let supports: Vec<Support> = matches
-                .into_iter()
-                .flat_map(|(rule, claims)| {
-                    let id = self.rules.rule(rule).id();
-                    claims.into_iter().map(move |claim| Support {
-                        rule: id.into(),
-                        attribute: claim.attribute,
-                        value: claim.value,
-                        weight: claim.weight,
-                    })
-                })
-                .collect();
+            let claims = matches.into_iter().map(|(rule, claims)| (self.rules.rule(rule).id(), claims));
+            let supports = supports(claims);
             if supports != piece.supports {
                 news.push(((*field, value.clone()), supports));
             }
