@@ -121,8 +121,8 @@ def score(truth, found):
         mine = found[one["name"]]
         for attribute in ATTRIBUTES:
             forms = [form for form in [one.get(attribute), *one.get(f"{attribute}_also", [])] if form]
-            key = "hostnames" if attribute == "hostname" else attribute
-            said = [text for device in mine for text in texts(device.get(key, device.get(attribute)))]
+            # The name that was chosen; where there is no such column, all that were heard.
+            said = [text for device in mine for text in texts(device.get(attribute)) or other_names(device, attribute)]
             count = counts[attribute]
             carried = attribute in one["carried"]
             count["carried"] += carried
@@ -141,6 +141,11 @@ def score(truth, found):
                 count["missing"] += 1
                 listed.append(f"missing  {attribute:<17} {one['name']:<10} {forms[0]!r}; carried by {by(one, attribute)}")
     return counts, listed
+
+
+def other_names(device, attribute):
+    """All names that a device was heard to have, when none was chosen."""
+    return [] if attribute != "hostname" or "hostname" in device else texts(device.get("hostnames", []))
 
 
 def by(one, attribute):
