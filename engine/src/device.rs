@@ -14,7 +14,7 @@ mod category;
 pub use category::{Category, Sector};
 
 /// Number of a device: made of the site and the first identity it was known by, so that a replay gives the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DeviceId(pub u64);
 
 impl fmt::Display for DeviceId {
@@ -177,15 +177,15 @@ impl Lifecycle {
     /// Whether a device may go from this state to `next`. Whoever is retired comes back by onboarding alone, and nobody goes back to `seen`.
     pub const fn may_become(self, next: Self) -> bool {
         use Lifecycle::{InService, Maintenance, Onboarding, Quarantined, Retired, Seen};
-        match (self, next) {
+        matches!(
+            (self, next),
             (Seen, Onboarding | InService | Quarantined | Retired)
-            | (Onboarding, InService | Quarantined | Retired)
-            | (InService, Maintenance | Quarantined | Retired)
-            | (Maintenance, InService | Quarantined | Retired)
-            | (Quarantined, Onboarding | InService | Maintenance | Retired)
-            | (Retired, Onboarding) => true,
-            _ => false,
-        }
+                | (Onboarding, InService | Quarantined | Retired)
+                | (InService, Maintenance | Quarantined | Retired)
+                | (Maintenance, InService | Quarantined | Retired)
+                | (Quarantined, Onboarding | InService | Maintenance | Retired)
+                | (Retired, Onboarding)
+        )
     }
 }
 
@@ -224,12 +224,6 @@ pub struct Device {
     pub tags: Vec<Box<str>>,
     /// It was found to be the same as that one, which has all it had.
     pub merged_into: Option<DeviceId>,
-}
-
-impl Default for DeviceId {
-    fn default() -> Self {
-        Self(0)
-    }
 }
 
 impl Device {

@@ -7,6 +7,7 @@ use std::{
     fmt::Write,
     fs,
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -35,7 +36,7 @@ pub struct Options {
 }
 
 /// Fetches the package, writes the table and what it is made of.
-pub fn run(options: &Options) -> Result<()> {
+pub fn run(options: &Options) -> Result<ExitCode> {
     let folder = options.folder.clone().unwrap_or_else(|| workspace::root().join("engine/rules"));
     let work = workspace::target().join("oui");
     fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
@@ -52,7 +53,7 @@ pub fn run(options: &Options) -> Result<()> {
     fs::write(folder.join("oui.zst"), &packed).context("cannot write the table")?;
     fs::write(folder.join("oui.md"), provenance(&assignments, packed.len())).context("cannot write what the table is made of")?;
     println!("{} assignments, {} octets", assignments.len(), packed.len());
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `npm pack` into the folder; the tarball.

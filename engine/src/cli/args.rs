@@ -333,9 +333,9 @@ fn parse_setting(text: &str) -> Result<Setting, String> {
         "owner" => Ok(Setting::Owner(given)),
         "place" => Ok(Setting::Place(given)),
         "tags" => Ok(Setting::Tags(value.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(Box::from).collect())),
-        "lifecycle" => Lifecycle::named(value).map(Setting::Lifecycle).ok_or_else(|| {
-            format!("{value:?} is no state: choose one of {}", Lifecycle::ALL.map(Lifecycle::name).join(", "))
-        }),
+        "lifecycle" => Lifecycle::named(value)
+            .map(Setting::Lifecycle)
+            .ok_or_else(|| format!("{value:?} is no state: choose one of {}", Lifecycle::ALL.map(Lifecycle::name).join(", "))),
         key => match Attribute::named(key) {
             Some(attribute) => Ok(Setting::Attribute(attribute, given)),
             None => {

@@ -73,7 +73,11 @@ fn write_reasons(reasons: &Reasons, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn claim(known: &Known) -> String {
-    if known.set_by_hand { format!("{} (set by hand)", known.value) } else { format!("{} ({:.2} sure)", known.value, known.confidence) }
+    if known.set_by_hand {
+        format!("{} (set by hand)", known.value)
+    } else {
+        format!("{} ({:.2} sure)", known.value, known.confidence)
+    }
 }
 
 fn write_piece(out: &mut dyn Write, piece: &crate::device::Evidence, weight: Option<f32>) -> io::Result<()> {
@@ -88,7 +92,15 @@ fn write_piece(out: &mut dyn Write, piece: &crate::device::Evidence, weight: Opt
 
 fn write_change(change: &Change, out: &mut dyn Write) -> io::Result<()> {
     let text = |side: &Option<Box<str>>| side.as_deref().unwrap_or("-").to_owned();
-    writeln!(out, "  {}  {}: {} → {} by {}", time::format(change.at), change.what, text(&change.before), text(&change.after), change.by)
+    writeln!(
+        out,
+        "  {}  {}: {} → {} by {}",
+        time::format(change.at),
+        change.what,
+        text(&change.before),
+        text(&change.after),
+        change.by
+    )
 }
 
 pub(super) fn set(args: &DeviceSetArgs, log: &LogArgs, out: &mut dyn Write) -> Result<(), CliError> {
@@ -115,7 +127,11 @@ pub(super) fn import(args: &DeviceImportArgs, log: &LogArgs, out: &mut dyn Write
     if errors.is_empty() {
         return Ok(());
     }
-    Err(CliError::Import(format!("{}: {} rows are wrong and nothing was set: mend them and import it again", args.file.display(), errors.len())))
+    Err(CliError::Import(format!(
+        "{}: {} rows are wrong and nothing was set: mend them and import it again",
+        args.file.display(),
+        errors.len()
+    )))
 }
 
 pub(super) fn backup(args: &InventoryFileArgs, log: &LogArgs, out: &mut dyn Write) -> Result<(), CliError> {

@@ -1,3 +1,5 @@
+//! ASTM transmissions made by hand → what is said of the analyser, however they are split.
+
 use super::super::trace::Talk;
 use crate::observation::Field;
 

@@ -167,11 +167,6 @@ impl<'a> Message<'a> {
         self.flags >> 11 & 15
     }
 
-    /// The response code.
-    pub const fn code(&self) -> u16 {
-        self.flags & 15
-    }
-
     /// A record's data.
     pub fn data(&self, record: &Record) -> &'a [u8] {
         let (at, octets) = record.data;

@@ -1,3 +1,5 @@
+//! Messages made by hand → what is said of both ends, split, cut and out of order; no patient in it.
+
 use super::super::trace::{Masked, Talk};
 use crate::observation::Field;
 

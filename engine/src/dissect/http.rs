@@ -211,9 +211,8 @@ impl Http {
             // Empty lines may come before a start line (RFC 9112 section 2.2).
             Place::Start if line.is_empty() => {}
             Place::Start => {
-                if !self.begin(from, line, say) {
-                    return Step::Enough;
-                }
+                let is_message = self.begin(from, line, say);
+                return if is_message { Step::Read(read) } else { Step::Enough };
             }
             Place::Trailer if line.is_empty() => way.place = Place::Start,
             _ if line.is_empty() => return self.end_of_headers(from, read),

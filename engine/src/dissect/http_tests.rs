@@ -1,3 +1,5 @@
+//! Requests and responses made by hand → what is said of both ends; no query, body or credential in it.
+
 use super::*;
 use crate::dissect::talk::{Turn, expect, hides, talk};
 

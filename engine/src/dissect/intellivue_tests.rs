@@ -1,3 +1,5 @@
+//! Data export made by hand → what is said of the monitor.
+
 use super::super::trace::Talk;
 
 fn label(text: &str) -> Vec<u8> {

@@ -52,7 +52,6 @@ impl Conversation for Ldap {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{
         dissect::talk::{expect, talk},
         observation::Field,

@@ -38,6 +38,8 @@ mod ntp;
 mod opcua;
 mod pjl;
 mod poct1a;
+#[cfg(test)]
+mod probe;
 mod rdp;
 pub mod reader;
 mod repeat;
@@ -55,11 +57,9 @@ mod ssh;
 mod stp;
 mod stream;
 mod syslog;
-mod telnet;
-#[cfg(test)]
-mod probe;
 #[cfg(test)]
 mod talk;
+mod telnet;
 mod tls;
 #[cfg(test)]
 mod trace;
@@ -71,11 +71,11 @@ use std::hash::RandomState;
 
 use auscult_ebpf::record::{FORM_ETHERNET, ICMP_REPLY, SampleHead};
 
+use self::repeat::Repeats;
 pub use self::{
     say::{Say, Who},
     stream::{Conversation, Lead, Opening, Step, StreamCounts, Streams},
 };
-use self::repeat::Repeats;
 use crate::observation::{Observation, Protocol};
 
 /// A datagram, an ICMPv6 message or the payload of a frame that is not IP.
@@ -128,16 +128,10 @@ const DATAGRAMS: &[(Protocol, ReadPacket)] = &[
     (Protocol::Dns, dns::read),
 ];
 /// Protocols over ICMPv6.
-const MESSAGES: &[(Protocol, ReadPacket)] = &[
-    (Protocol::Nd, nd::read),
-];
+const MESSAGES: &[(Protocol, ReadPacket)] = &[(Protocol::Nd, nd::read)];
 /// Protocols in frames that are not IP.
-const FRAMES: &[(Protocol, ReadPacket)] = &[
-    (Protocol::Arp, arp::read),
-    (Protocol::Lldp, lldp::read),
-    (Protocol::Cdp, cdp::read),
-    (Protocol::Stp, stp::read),
-];
+const FRAMES: &[(Protocol, ReadPacket)] =
+    &[(Protocol::Arp, arp::read), (Protocol::Lldp, lldp::read), (Protocol::Cdp, cdp::read), (Protocol::Stp, stp::read)];
 /// Protocols over TCP, in the order in which they are asked.
 const STREAMS: &[(Protocol, OpenStream)] = &[
     (Protocol::Dicom, dicom::open),

@@ -16,7 +16,6 @@ const TYPE_NBSTAT: u16 = 0x21;
 const CLASS_IN: u16 = 1;
 const OPERATION_QUERY: u16 = 0;
 const OPERATION_REGISTER: u16 = 5;
-const OPERATION_RELEASE: u16 = 6;
 const OPERATION_WAIT: u16 = 7;
 const OPERATION_REFRESH: [u16; 2] = [8, 9];
 const OPERATION_REGISTER_MANY: u16 = 15;
@@ -166,15 +165,10 @@ fn say_name(who: Who, name: &Name, is_group: bool, say: &mut Say<'_>) {
             say_group(who, name, say);
             say.word(who, Field::NetbiosService, "domain_controllers");
         }
-        (0x00, false) => {
-            if say.text(who, Field::NetbiosName, &name.text) {
-                say.word(who, Field::NetbiosService, "workstation");
-            }
-        }
-        (0x20, false) => {
-            if say.text(who, Field::NetbiosName, &name.text) {
-                say.word(who, Field::NetbiosService, "file_server");
-            }
+        (suffix @ (0x00 | 0x20), false) => {
+            let service = if suffix == 0x20 { "file_server" } else { "workstation" };
+            let is_said = say.text(who, Field::NetbiosName, &name.text);
+            is_said.then(|| say.word(who, Field::NetbiosService, service));
         }
         (0x1b, false) => {
             say_group(who, name, say);

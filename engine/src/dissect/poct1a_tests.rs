@@ -1,3 +1,5 @@
+//! POCT1-A conversations made by hand → what is said of the analyser; no result in it.
+
 use super::super::trace::Talk;
 
 const SECRET: &str = "Zq9Secret";

@@ -146,7 +146,9 @@ impl<'a> Say<'a> {
             Who::Receiver => 1 - self.sender,
             Who::End(end) => end & 1,
             Who::Ip(ip) => return ip_own(ip).map(|ip| (Subject { ip: Some(ip), vlan, ..Subject::default() }, None)),
-            Who::Mac(mac) => return own(mac).map(|mac| (Subject { mac: Some(mac), vlan, own_mac: true, ..Subject::default() }, None)),
+            Who::Mac(mac) => {
+                return own(mac).map(|mac| (Subject { mac: Some(mac), vlan, own_mac: true, ..Subject::default() }, None));
+            }
             Who::Both(mac, ip) => {
                 let mac = own(mac)?;
                 return Some((Subject { mac: Some(mac), ip: ip_own(ip), vlan, ttl: None, own_mac: true }, None));

@@ -1,3 +1,5 @@
+//! Negotiations made by hand → what is said of both ends; no user in it.
+
 use super::*;
 use crate::dissect::talk::{expect, hides, talk};
 

@@ -1,3 +1,5 @@
+//! SNMP messages made by hand → what is said of the agent; no community in it.
+
 use super::{super::probe, *};
 
 fn element(tag: u8, content: &[u8]) -> Vec<u8> {

@@ -294,7 +294,9 @@ impl Stream {
             self.read(from, say);
             let way = &mut self.ways[from];
             let Some(next) = way.next else { return false };
-            let Some(place) = way.early.iter().position(|(sequence, _)| sequence.wrapping_sub(next).cast_signed() <= 0) else { return false };
+            let Some(place) = way.early.iter().position(|(sequence, _)| sequence.wrapping_sub(next).cast_signed() <= 0) else {
+                return false;
+            };
             let (sequence, mut octets) = way.early.swap_remove(place);
             let known_octets = sequence.wrapping_sub(next).cast_signed().unsigned_abs() as usize;
             if let Some(new) = octets.get(known_octets..) {

@@ -1,3 +1,5 @@
+//! Hellos and certificates made by hand → what is said of both ends.
+
 use super::*;
 use crate::dissect::talk::{expect, hides, talk};
 

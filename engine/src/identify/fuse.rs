@@ -102,10 +102,12 @@ pub fn fuse<'a>(evidence: impl Iterator<Item = &'a Evidence>) -> BTreeMap<Attrib
     for piece in evidence {
         let witness = Source::of(piece);
         for claim in &piece.supports {
-            let of_rule = |attribute| piece.supports.iter().filter(move |its| its.attribute == attribute && its.rule == claim.rule);
+            let of_rule =
+                |attribute| piece.supports.iter().filter(move |its| its.attribute == attribute && its.rule == claim.rule);
             let makers: Vec<String> = of_rule(Attribute::Manufacturer).map(|its| maker(&its.value)).collect();
             // A rule that knows the maker and no model knows what such makers make.
-            let by_maker = claim.attribute == Attribute::Category && !makers.is_empty() && of_rule(Attribute::Model).next().is_none();
+            let by_maker =
+                claim.attribute == Attribute::Category && !makers.is_empty() && of_rule(Attribute::Model).next().is_none();
             let source = if by_maker { Source::Maker } else { witness };
             let support = supports.entry(claim.attribute).or_default().entry(normal(claim.attribute, &claim.value)).or_default();
             support.add(source, witness, claim.weight);
@@ -184,8 +186,10 @@ fn decide(attribute: Attribute, mut values: Values) -> Option<Known> {
 fn prefer_longer(values: &mut Values) {
     let names: Vec<String> = values.keys().cloned().collect();
     for short in &names {
-        let longer = names.iter().filter(|long| long.len() > short.len() && short.len() >= MODEL_MIN && long.contains(short.as_str()));
-        let longer = longer.filter(|long| long.len() <= MODEL_MAX && values.get(*long).is_some_and(|support| support.strongest >= DECIDED));
+        let longer =
+            names.iter().filter(|long| long.len() > short.len() && short.len() >= MODEL_MIN && long.contains(short.as_str()));
+        let longer = longer
+            .filter(|long| long.len() <= MODEL_MAX && values.get(*long).is_some_and(|support| support.strongest >= DECIDED));
         let Some(long) = longer.max_by_key(|long| long.len()).cloned() else { continue };
         let Some(absorbed) = values.remove(short) else { continue };
         if let Some(support) = values.get_mut(&long) {
@@ -262,7 +266,11 @@ mod tests {
 
     #[test]
     fn a_maker_that_the_address_is_registered_to_is_a_witness() {
-        let claims = [(Attribute::Category, "ventilator", 0.85), (Attribute::Manufacturer, "Dräger", 0.85), (Attribute::Model, "Evita", 0.7)];
+        let claims = [
+            (Attribute::Category, "ventilator", 0.85),
+            (Attribute::Manufacturer, "Dräger", 0.85),
+            (Attribute::Model, "Evita", 0.7),
+        ];
         let said = piece(Field::Hl7SoftwareProduct, "Evita", &claims);
         let other = piece(Field::Oui, "Other", &[(Attribute::Manufacturer, "Other", 0.4)]);
         assert!(category(&[said.clone(), other]).1 < DECIDED);
@@ -273,7 +281,8 @@ mod tests {
 
     #[test]
     fn a_maker_that_is_named_often_is_known_once() {
-        let brand = |field| piece(field, "x", &[(Attribute::Category, "ip_camera", 0.6), (Attribute::Manufacturer, "Hikvision", 0.8)]);
+        let brand =
+            |field| piece(field, "x", &[(Attribute::Category, "ip_camera", 0.6), (Attribute::Manufacturer, "Hikvision", 0.8)]);
         let (_, confidence) = category(&[brand(Field::HttpServer), brand(Field::SsdpServer), brand(Field::DnsQuery)]);
         assert!((confidence - 0.6).abs() < 1e-6, "{confidence}");
     }

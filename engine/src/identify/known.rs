@@ -30,7 +30,8 @@ pub fn supports<'a>(matches: impl Iterator<Item = (&'a str, Vec<Claim>)>) -> Vec
         let maker: Option<Box<str>> =
             claims.iter().find(|claim| claim.attribute == Attribute::Manufacturer).map(|claim| claim.value.clone());
         for Claim { attribute, value, weight } in claims {
-            let is_maker = attribute == Attribute::Model && maker.as_deref().is_some_and(|maker| maker.eq_ignore_ascii_case(&value));
+            let is_maker =
+                attribute == Attribute::Model && maker.as_deref().is_some_and(|maker| maker.eq_ignore_ascii_case(&value));
             let is_said = |its: &Support| *its.rule == *rule && its.attribute == attribute && its.value == value;
             if !is_maker && !supports.iter().any(is_said) {
                 supports.push(Support { rule: rule.into(), attribute, value, weight });

@@ -17,7 +17,6 @@ use std::{
     net::IpAddr,
 };
 
-use auscult_ebpf::record::FlowKey;
 use self::{
     bind::{Binding, Bindings, Found, Sure},
     entry::Entry,
@@ -30,6 +29,7 @@ use crate::{
     flow::{Mac, UnixNanos},
     observation::{Field, Observation, Presence, Subject, Value},
 };
+use auscult_ebpf::record::FlowKey;
 
 pub use fuse::DECIDED;
 pub use pending::FlowName;

@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn grammars_let_pass_what_they_describe_and_trim_it() {
-        let check = |grammar: Grammar, text: &str, expect: Option<&str>| assert_eq!(grammar.check(text.as_bytes()), expect, "{text}");
+        let check =
+            |grammar: Grammar, text: &str, expect: Option<&str>| assert_eq!(grammar.check(text.as_bytes()), expect, "{text}");
         check(Grammar::Name, "ct-1.rad.example", Some("ct-1.rad.example"));
         check(Grammar::Name, " ct-1\0\0", Some("ct-1"));
         check(Grammar::Name, "ct 1", None);

@@ -50,7 +50,8 @@ impl std::str::FromStr for Condition {
     /// `column=value`, `column!=value` or `column~part`.
     fn from_str(text: &str) -> Result<Self, String> {
         let forms = [("!=", Test::Differs), ("=", Test::Equals), ("~", Test::Contains)];
-        let found = forms.iter().filter_map(|(sign, test)| text.find(sign).map(|at| (at, *sign, *test))).min_by_key(|(at, ..)| *at);
+        let found =
+            forms.iter().filter_map(|(sign, test)| text.find(sign).map(|at| (at, *sign, *test))).min_by_key(|(at, ..)| *at);
         let Some((at, sign, test)) = found else {
             return Err(format!("{text:?} is no condition: write column=value, column!=value or column~part"));
         };
@@ -94,7 +95,8 @@ fn row(device: &Device, evidence: u64) -> BTreeMap<&'static str, Value> {
     let category = device.category();
     let confidence: BTreeMap<&str, f64> =
         device.attributes.iter().map(|(attribute, known)| (attribute.name(), round(known.confidence))).collect();
-    let role = device.value(Attribute::Role).map(str::to_owned).or_else(|| (!device.roles.is_empty()).then(|| device.roles.join(",")));
+    let role =
+        device.value(Attribute::Role).map(str::to_owned).or_else(|| (!device.roles.is_empty()).then(|| device.roles.join(",")));
     let time = |at: UnixNanos| Value::from(time::format(at));
     BTreeMap::from([
         ("device_id", json!(device.device_id.to_string())),
@@ -210,7 +212,8 @@ fn find(inventory: &Inventory, name: &str) -> Result<DeviceId, PipelineError> {
 pub fn why(data: &Path, name: &str) -> Result<Reasons, PipelineError> {
     let inventory = Inventory::read(data).map_err(PipelineError::stage)?;
     let id = find(&inventory, name)?;
-    let stored = inventory.device(id).map_err(PipelineError::stage)?.ok_or_else(|| PipelineError::NoSuchDevice(name.to_owned()))?;
+    let stored =
+        inventory.device(id).map_err(PipelineError::stage)?.ok_or_else(|| PipelineError::NoSuchDevice(name.to_owned()))?;
     let changes = inventory.changes_of(id, CHANGES_SHOWN).map_err(PipelineError::stage)?;
     Ok(Reasons { device: stored.device, evidence: stored.evidence, changes })
 }
@@ -224,9 +227,13 @@ impl Reasons {
             .attributes
             .iter()
             .map(|(attribute, known)| {
-                let evidence: Vec<String> = self.supporting(*attribute, &known.value).map(|(piece, _)| id(piece.evidence_id)).collect();
-                let conflicts: Vec<Value> =
-                    known.conflicts.iter().map(|(value, confidence)| json!({"value": value, "confidence": round(*confidence)})).collect();
+                let evidence: Vec<String> =
+                    self.supporting(*attribute, &known.value).map(|(piece, _)| id(piece.evidence_id)).collect();
+                let conflicts: Vec<Value> = known
+                    .conflicts
+                    .iter()
+                    .map(|(value, confidence)| json!({"value": value, "confidence": round(*confidence)}))
+                    .collect();
                 let value = json!({
                     "value": known.value, "confidence": round(known.confidence), "set_by_hand": known.set_by_hand,
                     "evidence": evidence, "conflicts": conflicts,
@@ -303,9 +310,8 @@ pub fn set(data: &Path, name: &str, settings: &[Setting], by: &str) -> Result<Ve
 /// # Errors
 /// The file cannot be read, or an engine runs on the directory.
 pub fn import(data: &Path, table: &Path, by: &str, rehearsal: bool) -> Result<inventory::Report, PipelineError> {
-    let octets = std::fs::read(table).map_err(|source| {
-        PipelineError::stage(InventoryError::Io { action: "read", path: table.to_owned(), source })
-    })?;
+    let octets = std::fs::read(table)
+        .map_err(|source| PipelineError::stage(InventoryError::Io { action: "read", path: table.to_owned(), source }))?;
     let mut inventory = writable(data)?;
     inventory.import(&octets, by, time::unix_now(), rehearsal).map_err(PipelineError::stage)
 }

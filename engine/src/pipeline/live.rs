@@ -11,9 +11,7 @@ use super::{
     meter_settings, replay,
 };
 use crate::{
-    capture::{
-        live::{self, Hook, HookChoice, Live, LiveReport, LiveSettings, OBJECT, Origin, TapSettings, UtcOffset},
-    },
+    capture::live::{self, Hook, HookChoice, Live, LiveReport, LiveSettings, OBJECT, Origin, TapSettings, UtcOffset},
     config::{self, Config},
     flow::ObservationPoint,
     lab::{self, Lab, LabError, Namespace, Pace, Player},

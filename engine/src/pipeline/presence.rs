@@ -59,7 +59,8 @@ impl Presences {
             FORM_IPV4 => octets.first_chunk::<4>().map(|octets| (*octets).into()),
             _ => Some(octets.into()),
         };
-        let is_host = |ip: &IpAddr| !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || *ip == IpAddr::from([255; 4]));
+        let is_host =
+            |ip: &IpAddr| !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || *ip == IpAddr::from([255; 4]));
         let vlan = Some(side.link.tags[0] & 0xfff).filter(|vlan| *vlan != 0);
         let ttl = ip.map(|_| side.stack.ttl_max);
         let mac = mac.filter(|mac| mac.0[0] & 1 == 0 && mac.0 != [0; 6]);

@@ -7,7 +7,12 @@ use std::{
 
 use crossbeam::channel::{Receiver, RecvError, Select, never};
 
-use super::{PipelineError, Watched, count, keeper::{KeeperOutlet, ToKeeper}, points_now, sides::SideBooks};
+use super::{
+    PipelineError, Watched, count,
+    keeper::{KeeperOutlet, ToKeeper},
+    points_now,
+    sides::SideBooks,
+};
 use crate::{
     biflow::{Epoch, Merge, Statistics},
     coverage::CoverageRow,
@@ -106,7 +111,18 @@ impl Store {
         let statistics = (0..shards).map(|_| None).collect();
         let (merge, sides) = (Merge::new(shards), SideBooks::new(idle_nanos));
         let now = UnixNanos::MIN;
-        Self { writer, merge, statistics, sides, now, points: Vec::new(), watched, stored: Stored::default(), failed_at: None, to_keeper }
+        Self {
+            writer,
+            merge,
+            statistics,
+            sides,
+            now,
+            points: Vec::new(),
+            watched,
+            stored: Stored::default(),
+            failed_at: None,
+            to_keeper,
+        }
     }
 
     /// Runs until every sender is gone, then closes the lake. Epochs are taken of those shards alone that the next batch waits for: what

@@ -115,7 +115,9 @@ impl Label {
             Self::Interface => interfaces.to_vec(),
             Self::Edge => owned(&EDGES),
             Self::Table => owned(&TABLES),
-            Self::Protocol => Protocol::ALL.iter().map(|protocol| protocol.name()).chain(["unknown"]).map(str::to_owned).collect(),
+            Self::Protocol => {
+                Protocol::ALL.iter().map(|protocol| protocol.name()).chain(["unknown"]).map(str::to_owned).collect()
+            }
             Self::Stream => owned(&STREAMS),
             Self::Category => Category::ALL.iter().map(|category| category.name().to_owned()).collect(),
             Self::Endpoint => owned(&ENDPOINTS),

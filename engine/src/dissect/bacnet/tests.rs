@@ -1,3 +1,5 @@
+//! BACnet datagrams made by hand → what is said of devices.
+
 use super::{super::probe, *};
 
 const PORTS: [u16; 2] = [47808, 47808];

@@ -1,3 +1,5 @@
+//! Data sets made by hand → the device attributes among them, and nothing else.
+
 use super::*;
 
 const WANTED: &[Tag] = &[0x0008_0070, UDI, 0x0018_1020, 0x0020_000d];
