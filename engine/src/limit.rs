@@ -63,7 +63,9 @@ pub const SAMPLE_BATCH_OCTETS: usize = 256 << 10;
 /// Batches of samples that wait for the dissectors (about 20 MiB), and Marks between them.
 pub const SAMPLE_BATCHES_MAX: usize = 64;
 /// Messages that wait for the keeper of the inventory.
-pub const KEEPER_MESSAGES_MAX: usize = 1024;
+pub const KEEPER_MESSAGES_MAX: usize = 256;
+/// Memory of the inventory's file that is held: its pages, twice while a batch is written.
+pub const INVENTORY_BYTES: usize = 96 << 20;
 /// Observations and presences that are held until every source has passed their time (about 30 MiB).
 pub const HELD_MAX: usize = 1 << 17;
 /// Ledgers that wait for the books.

@@ -74,7 +74,7 @@ use auscult_ebpf::record::{FORM_ETHERNET, ICMP_REPLY, SampleHead};
 use self::repeat::Repeats;
 pub use self::{
     say::{Say, Who},
-    stream::{Conversation, Lead, Opening, Step, StreamCounts, Streams},
+    stream::{Conversation, Lead, Opening, Step, StreamCounts, Streams, memory_bound},
 };
 use crate::observation::{Observation, Protocol};
 

@@ -26,6 +26,14 @@ const ANOTHER: i32 = 1 << 24;
 /// Octets after which an unknown opening stays unknown.
 const OPENING_MAX: usize = 512;
 
+/// Memory of all conversations.
+pub const fn memory_bound() -> u64 {
+    (HELD_SUM_MAX + STREAMS_MAX * (2 * size_of::<Stream>() + CONVERSATION_BYTES)) as u64
+}
+
+/// What a protocol remembers of a conversation, as a rule.
+const CONVERSATION_BYTES: usize = 512;
+
 /// What a conversation needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {

@@ -157,8 +157,8 @@ impl Bindings {
             return match (mac, ttl) {
                 (Some(mac), _) if is_link_local(ip) => Found::OnLink(mac, Some((ip, Sure::Seen))),
                 (Some(mac), Some(_)) if on_link => Found::OnLink(mac, Some((ip, Sure::Seen))),
-                (mac, Some(_)) => Found::Routed(ip, mac),
-                (_, None) => Found::Unknown,
+                (mac, Some(_)) if is_inside(ip) => Found::Routed(ip, mac),
+                _ => Found::Unknown,
             };
         };
         let moves = match binding.sure {
@@ -169,6 +169,14 @@ impl Bindings {
             Some(mac) if binding.mac != Some(mac) && on_link && moves => Found::OnLink(mac, Some((ip, Sure::Seen))),
             _ => Found::Device(binding.device),
         }
+    }
+}
+
+/// The address is of a network that somebody keeps to himself (RFC 1918, 6598, 4193). A host elsewhere on the internet is no device of ours.
+pub fn is_inside(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private() || matches!(ip.octets(), [100, 64..=127, ..]),
+        IpAddr::V6(ip) => ip.is_unique_local(),
     }
 }
 
@@ -203,6 +211,8 @@ mod tests {
         bindings.note_routed(ip(2), ROUTER);
         // What a router says itself.
         assert_eq!(bindings.find(&packet(ROUTER, 3, 64), 0), Found::OnLink(ROUTER, Some((ip(3), Sure::Seen))));
+        let outside = Subject { ip: Some([8, 8, 8, 8].into()), ..packet(ROUTER, 0, 57) };
+        assert_eq!(bindings.find(&outside, 0), Found::Unknown);
         let told = Subject { ttl: None, ..packet(HOST, 9, 0) };
         assert_eq!(bindings.find(&told, 0), Found::Unknown);
     }

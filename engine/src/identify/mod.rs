@@ -3,6 +3,7 @@
 //! Who a subject is, is decided first ([`bind`]), then what its observations say ([`rules`]), then what all of them together make likely
 //! ([`fuse`]). Time is the records'. The same observations in the same order give the same devices.
 
+mod admission;
 mod bind;
 mod entry;
 mod fuse;
@@ -18,6 +19,7 @@ use std::{
 };
 
 use self::{
+    admission::Admission,
     bind::{Binding, Bindings, Found, Sure},
     entry::Entry,
     known::{decided, evidence_number, is_hostname, number, roles, supports, unix},
@@ -35,7 +37,9 @@ pub use fuse::DECIDED;
 pub use pending::FlowName;
 
 /// Devices that are held. What comes beyond is counted, and not known.
-pub const DEVICES_MAX: usize = 1 << 18;
+pub const DEVICES_MAX: usize = 1 << 16;
+/// Pieces of evidence that are held of all of them.
+pub const EVIDENCE_SUM_MAX: usize = 3 << 19;
 /// Observations about somebody who has not sent anything yet.
 const ORPHANS_MAX: usize = 4096;
 /// How long they wait.
@@ -67,6 +71,17 @@ impl Harvest {
     }
 }
 
+/// Memory of all that can be held, bytes. Texts are counted with their usual length.
+pub const fn memory_bound() -> u64 {
+    const TEXTS: usize = 256;
+    let device = 2 * (size_of::<Device>() + 4 * TEXTS) + size_of::<Entry>();
+    let evidence = size_of::<Evidence>() + TEXTS;
+    (DEVICES_MAX * device + EVIDENCE_SUM_MAX * evidence + pending::BYTES_MAX + ORPHANS_MAX * 512 + RULES_BYTES) as u64
+}
+
+/// Memory of the rules and of the table of makers.
+const RULES_BYTES: usize = 48 << 20;
+
 /// All devices.
 pub struct Identify {
     site: Box<str>,
@@ -80,6 +95,8 @@ pub struct Identify {
     dirty: BTreeSet<DeviceId>,
     merged: Vec<(DeviceId, DeviceId)>,
     refused: u64,
+    pieces: usize,
+    admitted: Admission,
     now: UnixNanos,
 }
 
@@ -97,6 +114,8 @@ impl Identify {
             dirty: BTreeSet::new(),
             merged: Vec::new(),
             refused: 0,
+            pieces: 0,
+            admitted: Admission::default(),
             now: UnixNanos::MIN,
         }
     }
@@ -119,6 +138,7 @@ impl Identify {
                 self.bindings.set_ip(*ip, Binding { device: id, mac, sure, at });
             }
         }
+        self.pieces += evidence.len();
         let evidence = evidence.into_iter().map(|piece| ((piece.field, piece.value.clone()), piece)).collect();
         self.now = self.now.max(device.last_seen);
         self.entries.insert(id, Entry { told_seen: device.last_seen, device, evidence, changed: Vec::new() });
@@ -270,7 +290,7 @@ impl Identify {
     }
 
     fn create(&mut self, identity: &[u8], at: UnixNanos) -> Option<DeviceId> {
-        if self.entries.len() >= DEVICES_MAX {
+        if self.entries.len() >= DEVICES_MAX || !self.admitted.admits(at) {
             self.refused += 1;
             return None;
         }
@@ -396,9 +416,10 @@ impl Identify {
             }
             return;
         }
-        if !entry.has_room(field) {
+        if !entry.has_room(field) || self.pieces >= EVIDENCE_SUM_MAX {
             return;
         }
+        self.pieces += 1;
         let piece = Evidence {
             evidence_id,
             field,

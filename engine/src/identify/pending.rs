@@ -13,6 +13,8 @@ use crate::{
 const WAITING_MAX: usize = 1 << 16;
 /// Pieces of evidence of one conversation that wait.
 const PER_CONVERSATION_MAX: usize = 32;
+/// Memory of all that can wait.
+pub const BYTES_MAX: usize = WAITING_MAX * 128 + WAITING_MAX * 4 * size_of::<Waiter>();
 /// How far a row's times and an observation's may be apart: the clocks are tied anew at every Mark.
 const SLACK_NANOS: i64 = 2_000_000_000;
 

@@ -237,7 +237,7 @@ impl Keeper {
                 self.newest = 0;
             }
         }
-        if self.held.len() > HELD_MAX {
+        if self.held.len() > HELD_MAX || self.flows.len() > HELD_MAX {
             self.take_all();
         }
     }

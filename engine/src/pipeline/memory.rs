@@ -2,26 +2,31 @@
 
 use std::path::PathBuf;
 
-use auscult_ebpf::record::Delta;
+use auscult_ebpf::record::{Delta, SampleHead};
 
 use super::{PipelineError, biflow_settings, lake_settings};
 use crate::{
     biflow,
     capture::{live, native, replay},
     config::Config,
+    dissect,
     flow::Flow,
-    lake,
+    identify, lake,
     ledger::{Ledger, LedgerAtMark},
     limit::{
-        ALLOCATOR_SLACK_PART, BATCH_DELTAS, BATCHES_MAX, EPOCH_ROWS, LEDGERS_MAX, PROCESS_BYTES, ROWS_WAITING_MAX,
-        SIDED_SCOPES_MAX,
+        ALLOCATOR_SLACK_PART, BATCH_DELTAS, BATCHES_MAX, EPOCH_ROWS, HELD_MAX, INVENTORY_BYTES, LEDGERS_MAX, PROCESS_BYTES,
+        ROWS_WAITING_MAX, SAMPLE_BATCH_OCTETS, SAMPLE_BATCH_SAMPLES, SAMPLE_BATCHES_MAX, SIDED_SCOPES_MAX,
     },
+    observation::Observation,
     sidedness::SideCounts,
     summary::{MemoryBound, Named},
 };
 
 /// Memory of one scope of sidedness: its counts twice, each with its place in a node of a tree that is not full, and its name.
 const SIDED_SCOPE_BYTES: usize = 2 * (size_of::<SideCounts>() + 64) + 64;
+
+/// Memory of something that is held for its time, or on its way to the keeper.
+const HELD_BYTES: usize = 2 * size_of::<Observation>();
 
 /// Of an engine that meters the configuration's interfaces; one, where it names none.
 ///
@@ -58,11 +63,16 @@ fn sum(
     // On their way, at the merge, and in the batch that it makes.
     let rows = shards * (ROWS_WAITING_MAX + 2 * EPOCH_ROWS) as u64 * Flow::BYTES_MAX as u64;
     let books = LEDGERS_MAX * size_of::<LedgerAtMark>() + usize::from(rings) * (size_of::<Ledger>() + size_of::<LedgerAtMark>());
+    // On their way, open at each ring, and empty on their way back.
+    let samples =
+        (2 * SAMPLE_BATCHES_MAX + usize::from(rings)) * (SAMPLE_BATCH_OCTETS + SAMPLE_BATCH_SAMPLES * size_of::<SampleHead>());
     heap.extend([
         ("flow_tables", shards * table.flows),
         ("waiting_deltas", shards * table.held),
         ("batches", batches * batch),
         ("rows", shards * table.rows + rows),
+        ("samples", samples as u64 + dissect::memory_bound()),
+        ("inventory", identify::memory_bound() + (HELD_MAX * HELD_BYTES + INVENTORY_BYTES) as u64),
         ("lake", lake::memory_bound(&lake_settings(config))),
         ("books", (books + SIDED_SCOPES_MAX * SIDED_SCOPE_BYTES) as u64),
     ]);

@@ -48,8 +48,12 @@ fn readiness_follows_capture_and_lake() {
     let (status, headers, body) = ready();
     assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
     assert!(headers.contains("content-type: application/json"));
-    assert_eq!(body, "{\"ok\":false,\"reasons\":{\"capture\":\"not started\",\"lake\":\"not started\"}}\n");
+    assert_eq!(
+        body,
+        "{\"ok\":false,\"reasons\":{\"capture\":\"not started\",\"inventory\":\"not started\",\"lake\":\"not started\"}}\n"
+    );
     health.holds(Condition::Capture);
+    health.holds(Condition::Inventory);
     health.fails(Condition::Lake, "no space left");
     assert_eq!(ready().2, "{\"ok\":false,\"reasons\":{\"lake\":\"no space left\"}}\n");
     health.holds(Condition::Lake);

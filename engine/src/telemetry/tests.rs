@@ -83,7 +83,7 @@ fn names_follow_the_contract() {
         let name = metric.name();
         assert!(names.insert(name), "{name} is in the table twice");
         let stage = name.strip_prefix("auscult_").and_then(|rest| rest.split('_').next());
-        assert!(matches!(stage, Some("capture" | "biflow" | "lake" | "serve" | "process")), "{name}");
+        assert!(matches!(stage, Some("capture" | "biflow" | "dissect" | "inventory" | "lake" | "serve" | "process")), "{name}");
         assert_eq!(metric.kind() == Kind::Counter, name.ends_with("_total"), "{name}");
         assert!(metric.help().ends_with('.'), "{name}");
         assert!(metrics_table().contains(&format!("| `{name}` | ")), "{name}");
