@@ -198,6 +198,11 @@ fn mutated_deltas() {
 }
 
 #[test]
+fn mutated_conversations() {
+    try_mutations("dissect");
+}
+
+#[test]
 fn mutated_configurations() {
     try_mutations("config_toml");
 }

@@ -53,6 +53,8 @@ pub struct Config {
     pub lake: Lake,
     /// Log lines.
     pub log: Log,
+    /// A device of the evaluation whose own rules do not count. Not in the file: evaluations alone set it.
+    pub left_out: Option<Box<str>>,
 }
 
 /// Flow table settings.
@@ -458,6 +460,7 @@ impl Config {
                 level: LogLevel::from_name(&raw.log.level).unwrap_or(LogLevel::Info),
                 format: LogFormat::from_name(&raw.log.format).unwrap_or(LogFormat::Text),
             },
+            left_out: None,
         }
     }
 }

@@ -147,7 +147,7 @@ impl Stages {
         let (to_books, from_capture) = bounded(LEDGERS_MAX);
         let (give_back, recycled) = bounded(BATCHES_MAX);
         let (mut inlets, mut shards, mut from_shards) = (Vec::new(), Vec::new(), Vec::new());
-        let keeper = Keeper::open(data, &config.site, rings, config.biflow.shards, live, watched.clone())?;
+        let keeper = Keeper::open(data, config, rings, live, watched.clone())?;
         watched.health.holds(Condition::Inventory);
         let (to_keeper, from_all) = bounded(KEEPER_MESSAGES_MAX);
         let keeper = spawn("inventory".to_owned(), move || keeper.run(&from_all))?;

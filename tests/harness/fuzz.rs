@@ -10,6 +10,7 @@ mod capture;
 mod capture_written;
 mod config_toml;
 mod delta_biflow;
+mod dissect;
 mod frame_meter;
 mod lake;
 mod ring;
@@ -21,6 +22,7 @@ pub use capture::{capture_gzip_zstd, capture_reader};
 pub use capture_written::capture_written;
 pub use config_toml::config_toml;
 pub use delta_biflow::delta_biflow;
+pub use dissect::dissect;
 pub use frame_meter::frame_meter;
 pub use lake::lake_files;
 pub use ring::ring_records;
@@ -47,6 +49,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "capture_gzip_zstd", body: capture_gzip_zstd, executions: 5_000 },
     Target { name: "delta_biflow", body: delta_biflow, executions: 8_000 },
     Target { name: "config_toml", body: config_toml, executions: 30_000 },
+    Target { name: "dissect", body: dissect, executions: 20_000 },
     Target { name: "lake_files", body: lake_files, executions: 1_000 },
     Target { name: "books_json", body: books_json, executions: 5_000 },
 ];

@@ -49,6 +49,8 @@ pub struct BenchOptions {
 pub enum Eval {
     /// Packets, octets and conversations of every capture, against capinfos and tshark
     Meter,
+    /// What labelled captures of single devices are taken for; --leave-one-out, --runs N
+    Devices,
 }
 
 /// Which evaluation, and what it gets.

@@ -162,8 +162,28 @@ fn bound(name: &[u32], tag: u8, value: &[u8], who: Who, say: &mut Say<'_>) {
     if tag != OCTETS || !value.iter().any(u8::is_ascii_alphanumeric) {
         return;
     }
-    let Some(mib) = name.strip_prefix(&[1, 3, 6, 1, 2, 1]) else { return };
-    let field = match *mib {
+    let Some(field) = field_of(name) else { return };
+    if matches!(field, Field::SnmpSysName | Field::SnmpSerial) {
+        say.text(who, field, value);
+    } else {
+        say.label(who, field, value);
+    }
+}
+
+/// What the text of an object says, by the standard's tree (MIB-2) or a maker's.
+fn field_of(name: &[u32]) -> Option<Field> {
+    if let Some(maker) = name.strip_prefix(&[1, 3, 6, 1, 4, 1]) {
+        // PowerNet-MIB, XUPS-MIB, JUNIPER-MIB: where their makers' devices keep what the Entity MIB would.
+        return match *maker {
+            [318, 1, 1, 1, 1, 2, 3, 0] | [705, 1, 1, 7, 0] | [2636, 3, 1, 3, 0] => Some(Field::SnmpSerial),
+            [318, 1, 1, 1, 1, 1, 1, 0] | [534, 1, 1, 2, 0] | [2636, 3, 1, 2, 0] => Some(Field::SnmpModel),
+            [318, 1, 1, 1, 1, 2, 1, 0] | [534, 1, 1, 3, 0] => Some(Field::SnmpSoftware),
+            [534, 1, 1, 1, 0] => Some(Field::SnmpManufacturer),
+            _ => None,
+        };
+    }
+    let mib = name.strip_prefix(&[1, 3, 6, 1, 2, 1])?;
+    Some(match *mib {
         [1, 1, 0] => Field::SnmpSysDescr,
         [1, 5, 0] => Field::SnmpSysName,
         [1, 6, 0] => Field::SnmpSysLocation,
@@ -172,7 +192,7 @@ fn bound(name: &[u32], tag: u8, value: &[u8], who: Who, say: &mut Say<'_>) {
             11 => Field::SnmpSerial,
             12 => Field::SnmpManufacturer,
             13 => Field::SnmpModel,
-            _ => return,
+            _ => return None,
         },
         [43, 5, 1, 1, 17, 1] => Field::SnmpSerial,
         // Other indices are processors, disks and interfaces.
@@ -180,13 +200,8 @@ fn bound(name: &[u32], tag: u8, value: &[u8], who: Who, say: &mut Say<'_>) {
         [33, 1, 1, 1, 0] => Field::SnmpManufacturer,
         [33, 1, 1, 2, 0] => Field::SnmpModel,
         [33, 1, 1, 3 | 4, 0] => Field::SnmpSoftware,
-        _ => return,
-    };
-    if matches!(field, Field::SnmpSysName | Field::SnmpSerial) {
-        say.text(who, field, value);
-    } else {
-        say.label(who, field, value);
-    }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod rules;
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     net::IpAddr,
+    sync::Arc,
 };
 
 use self::{
@@ -85,7 +86,7 @@ const RULES_BYTES: usize = 48 << 20;
 /// All devices.
 pub struct Identify {
     site: Box<str>,
-    rules: Rules,
+    rules: Arc<Rules>,
     /// A device of the corpus whose rules do not count (leave-one-out).
     left_out: Option<Box<str>>,
     entries: HashMap<DeviceId, Entry>,
@@ -102,7 +103,7 @@ pub struct Identify {
 
 impl Identify {
     /// Nobody is known yet.
-    pub fn new(site: &str, rules: Rules) -> Self {
+    pub fn new(site: &str, rules: Arc<Rules>) -> Self {
         Self {
             site: site.into(),
             rules,

@@ -5,7 +5,10 @@
 //! not load unless it does so. What is looked for is found by hashing wherever it can be: a value is compared with the few
 //! rules that may match it, however many there are.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, OnceLock},
+};
 
 use crate::{
     device::{Attribute, Claim},
@@ -167,9 +170,14 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rules in the engine.
-    pub fn embedded() -> Result<Self, RulesError> {
-        Self::load(FILES)
+    /// The rules in the engine, loaded once.
+    pub fn embedded() -> Result<Arc<Self>, RulesError> {
+        static RULES: OnceLock<Arc<Rules>> = OnceLock::new();
+        if let Some(rules) = RULES.get() {
+            return Ok(rules.clone());
+        }
+        let loaded = Arc::new(Self::load(FILES)?);
+        Ok(RULES.get_or_init(|| loaded).clone())
     }
 
     /// Rules of files: name and text of each.

@@ -15,6 +15,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use super::{PipelineError, Watched};
 use crate::{
     batch::Ring,
+    config::Config,
     device::{Attribute, Category, Change, Device, DeviceId, Evidence},
     flow::UnixNanos,
     identify::{FlowName, Harvest, Identify, rules::Rules},
@@ -147,10 +148,13 @@ impl Waiting {
 
 impl Keeper {
     /// Opens the inventory of a data directory, and knows whom it holds.
-    pub fn open(data: &Path, site: &str, rings: u16, shards: usize, live: bool, watched: Watched) -> Result<Self, PipelineError> {
+    pub fn open(data: &Path, config: &Config, rings: u16, live: bool, watched: Watched) -> Result<Self, PipelineError> {
         let rules = Rules::embedded().map_err(PipelineError::stage)?;
         let inventory = Inventory::open(data).map_err(PipelineError::stage)?;
-        let mut identify = Identify::new(site, rules);
+        let mut identify = Identify::new(&config.site, rules);
+        if let Some(name) = &config.left_out {
+            identify.leave_out(name);
+        }
         let (mut overrides, mut published) = (HashMap::new(), HashMap::new());
         inventory
             .load(|stored| {
@@ -178,7 +182,7 @@ impl Keeper {
             held: Vec::new(),
             flows: Vec::new(),
             arrived: 0,
-            passed: vec![0; rings * (1 + shards)],
+            passed: vec![0; rings * (1 + config.biflow.shards)],
             rings,
             newest: 0,
             utc_offset: if live { time::utc_offset() } else { 0 },

@@ -61,11 +61,10 @@ const fn budget(class: Class) -> u32 {
     match class {
         Class::None => 0,
         Class::Link => 1504,
-        Class::Address | Class::Announce => 3008,
-        Class::Name => 1024,
-        Class::Clinical => 8192,
-        Class::Stream => 4096,
-        Class::Datagram => 512,
+        Class::Address => 65_534,
+        Class::Name | Class::Announce | Class::Stream => 4096,
+        Class::Clinical => 20_480,
+        Class::Datagram => 1504,
     }
 }
 

@@ -9,7 +9,7 @@ use auscult::{
 };
 
 use super::{
-    books,
+    books, dissect,
     lake::{footer, written},
 };
 use crate::golden::{self, Case};
@@ -28,6 +28,7 @@ pub fn seeds(target: &str) -> Vec<Seed> {
         "capture_gzip_zstd" => packed(),
         "delta_biflow" => delta_biflow(),
         "config_toml" => config_toml(),
+        "dissect" => dissect::seeds(),
         "lake_files" => lake_files(),
         "books_json" => books_json(),
         _ => Vec::new(),
