@@ -198,6 +198,11 @@ impl Dissector {
         self.streams.counts()
     }
 
+    /// The clock was set back: what is held belongs to another time.
+    pub fn clock_step(&mut self) {
+        self.streams.clear();
+    }
+
     /// Reads a sample; appends what it says to `out`, but for what was said a moment ago.
     pub fn take(&mut self, head: &SampleHead, payload: &[u8], out: &mut Vec<Observation>) {
         let from = out.len();

@@ -35,7 +35,12 @@ impl Repeats {
     }
 
     fn is_new(&mut self, observation: &Observation) -> bool {
-        if matches!(observation.value, Value::Hash(_)) || matches!(observation.field, Field::DicomCommand | Field::Hl7Message) {
+        // Whose an address is may change to and fro.
+        let is_state = observation.subject.own_mac && observation.subject.ip.is_some();
+        if is_state
+            || matches!(observation.value, Value::Hash(_))
+            || matches!(observation.field, Field::DicomCommand | Field::Hl7Message)
+        {
             return true;
         }
         let Observation { at, subject, field, value, .. } = observation;

@@ -125,6 +125,8 @@ impl Way {
     fn wipe(&mut self) -> usize {
         let octets = self.octets();
         self.held.zeroize();
+        // Its room is not counted as held.
+        self.held = Vec::new();
         self.early.iter_mut().for_each(|(_, octets)| octets.zeroize());
         self.early.clear();
         octets
@@ -190,6 +192,7 @@ impl Streams {
     pub fn clear(&mut self) {
         self.streams.clear();
         self.held = 0;
+        self.swept_at = 0;
     }
 
     /// Takes a sample of a TCP conversation. Which protocol it is of, if that is known.
@@ -283,7 +286,8 @@ impl Stream {
             // Before what came first, though it was sent first.
             let start = next.wrapping_sub(way.held.len() as u32);
             if !way.read && sequence.wrapping_add(payload.len() as u32) == start {
-                let mut joined = payload.to_vec();
+                let mut joined = Vec::with_capacity(payload.len() + way.held.len());
+                joined.extend_from_slice(payload);
                 joined.extend_from_slice(&way.held);
                 way.held.zeroize();
                 way.held = joined;
@@ -368,6 +372,9 @@ impl Stream {
                     way.held.drain(..octets);
                     // What moved to the front is still behind the end.
                     wipe_spare(&mut way.held);
+                    if way.held.is_empty() {
+                        way.held = Vec::new();
+                    }
                     way.read = true;
                 }
                 Step::Enough => way.enough = true,

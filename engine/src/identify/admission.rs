@@ -20,7 +20,9 @@ impl Admission {
     /// Whether one more may come now.
     pub fn admits(&mut self, at: UnixNanos) -> bool {
         let earliest = at.saturating_sub(BURST * EVERY_NANOS);
-        let paid = self.paid.unwrap_or(earliest).max(earliest);
+        // A time that is far behind what was paid for is of a clock that was set back, or that one was of the future.
+        let known = self.paid.filter(|paid| paid.saturating_sub(at) <= BURST * EVERY_NANOS);
+        let paid = known.unwrap_or(earliest).max(earliest);
         if paid >= at {
             return false;
         }
@@ -41,5 +43,7 @@ mod tests {
         assert_eq!(at_once, BURST as usize);
         let in_ten_seconds = (0..10_000).filter(|n| admission.admits(at + n * 1_000_000)).count();
         assert!((600..=640).contains(&in_ten_seconds), "{in_ten_seconds}");
+        assert!(admission.admits(at + 86_400_000_000_000), "a frame of the future");
+        assert!(admission.admits(at + 20_000_000_000), "and time as it was");
     }
 }

@@ -15,14 +15,18 @@ use crate::{
     observation::Subject,
 };
 
-/// Hop limits that hosts begin with. 1 is that of groups on the link.
-const INITIAL_HOPS: [u8; 5] = [255, 128, 64, 32, 1];
+/// Hop limits that hosts begin with.
+const INITIAL_HOPS: [u8; 3] = [255, 128, 64];
+/// Up to this a hop limit tells nothing: hosts begin with it when they speak to groups, and it is what a traceroute leaves.
+const HOPS_UNTOLD: u8 = 32;
 /// For so long a claimed address stays with who claimed it, whoever else sends from it.
 const CLAIM_NANOS: i64 = 60_000_000_000;
 /// Addresses that one MAC may have because its packets look like it.
 const SEEN_MAX: u32 = 16;
 /// Hosts behind one router that are remembered as such.
 const ROUTED_MAX: usize = 4096;
+/// Routers that are remembered.
+const ROUTERS_MAX: usize = 256;
 
 /// How it is known whose an address is, the surest last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,6 +129,9 @@ impl Bindings {
 
     /// A host is behind a router.
     pub fn note_routed(&mut self, ip: IpAddr, router: Mac) {
+        if self.routers.len() >= ROUTERS_MAX && !self.routers.contains_key(&router) {
+            return;
+        }
         let behind = self.routers.entry(router).or_default();
         if behind.len() < ROUTED_MAX {
             behind.insert(ip);
@@ -157,6 +164,7 @@ impl Bindings {
             return match (mac, ttl) {
                 (Some(mac), _) if is_link_local(ip) => Found::OnLink(mac, Some((ip, Sure::Seen))),
                 (Some(mac), Some(_)) if on_link => Found::OnLink(mac, Some((ip, Sure::Seen))),
+                (Some(mac), Some(hops)) if hops <= HOPS_UNTOLD => Found::OnLink(mac, None),
                 (mac, Some(_)) if is_inside(ip) => Found::Routed(ip, mac),
                 _ => Found::Unknown,
             };
@@ -166,6 +174,8 @@ impl Bindings {
             Sure::Claimed => at.saturating_sub(binding.at) > CLAIM_NANOS,
         };
         match mac {
+            // What came through that router before does not become the router's.
+            Some(mac) if self.routers.get(&mac).is_some_and(|behind| behind.contains(&ip)) => Found::Device(binding.device),
             Some(mac) if binding.mac != Some(mac) && on_link && moves => Found::OnLink(mac, Some((ip, Sure::Seen))),
             _ => Found::Device(binding.device),
         }
@@ -209,6 +219,15 @@ mod tests {
         assert_eq!(bindings.find(&packet(HOST, 1, 64), 0), Found::OnLink(HOST, Some((ip(1), Sure::Seen))));
         assert_eq!(bindings.find(&packet(ROUTER, 2, 63), 0), Found::Routed(ip(2), Some(ROUTER)));
         bindings.note_routed(ip(2), ROUTER);
+        let traced = Subject { ttl: Some(1), ..packet(ROUTER, 2, 1) };
+        bindings.set_ip(ip(2), Binding { device: DeviceId(2), mac: None, sure: Sure::Routed, at: 0 });
+        for hops in [1, 32, 64] {
+            assert_eq!(
+                bindings.find(&Subject { ttl: Some(hops), ..traced }, 0),
+                Found::Device(DeviceId(2)),
+                "a traceroute merges nobody"
+            );
+        }
         // What a router says itself.
         assert_eq!(bindings.find(&packet(ROUTER, 3, 64), 0), Found::OnLink(ROUTER, Some((ip(3), Sure::Seen))));
         let outside = Subject { ip: Some([8, 8, 8, 8].into()), ..packet(ROUTER, 0, 57) };

@@ -12,6 +12,8 @@ mod maker;
 pub mod oui;
 mod pending;
 pub mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -51,6 +53,8 @@ const IPS_MAX: usize = 32;
 const HOSTNAMES_MAX: usize = 8;
 /// `last_seen` is written when it is so much newer than what is written.
 const SEEN_NANOS: i64 = 10_000_000_000;
+/// A host behind a router is found to be the device of a MAC only if it was heard so shortly before.
+const MERGE_NANOS: u64 = 60_000_000_000;
 /// Evidence whose flow has not come by then waits for its next observation.
 const FLOW_NANOS: i64 = 7_200_000_000_000;
 
@@ -196,6 +200,9 @@ impl Identify {
         for waiter in self.pending.arrived(flow) {
             let Some(entry) = self.entries.get_mut(&waiter.device) else { continue };
             let Some(piece) = entry.evidence.values_mut().find(|piece| piece.evidence_id == waiter.evidence) else { continue };
+            if piece.flow_id.is_some() {
+                continue;
+            }
             piece.flow_id = Some(flow.flow_id());
             let (field, value) = (piece.field, piece.value.clone());
             entry.touch(field, &value);
@@ -232,10 +239,10 @@ impl Identify {
                 id
             }
             Found::Routed(ip, router) => {
+                let id = self.of_routed(ip, subject, at)?;
                 if let Some(router) = router {
                     self.bindings.note_routed(ip, router);
                 }
-                let id = self.of_routed(ip, subject, at)?;
                 self.bindings.set_ip(ip, Binding { device: id, mac: None, sure: Sure::Routed, at });
                 id
             }
@@ -249,7 +256,9 @@ impl Identify {
         let device = &mut entry.device;
         device.last_seen = device.last_seen.max(at);
         device.first_seen = device.first_seen.min(at);
-        let has_moved = subject.ttl.is_some() && subject.vlan.is_some() && !device.routed && device.vlan != subject.vlan;
+        // The copy of its packet behind the router is on another VLAN.
+        let is_own = subject.ttl.is_some() && subject.mac.is_some_and(|mac| device.macs.contains(&mac));
+        let has_moved = is_own && subject.vlan.is_some() && device.vlan != subject.vlan;
         if has_moved {
             device.vlan = subject.vlan;
         }
@@ -314,7 +323,9 @@ impl Identify {
         let sure = known.filter(|known| known.device == id).map_or(sure, |known| sure.max(known.sure));
         let before = self.bindings.set_ip(ip, Binding { device: id, mac: Some(mac), sure, at });
         if let Some(before) = before {
-            if before.sure == Sure::Routed {
+            // Who had the address long ago was somebody else.
+            let is_now = self.entries.get(&before.device).is_some_and(|gone| at.abs_diff(gone.device.last_seen) < MERGE_NANOS);
+            if before.sure == Sure::Routed && is_now {
                 self.merge(before.device, id);
             } else {
                 self.take_ip(before.device, ip);
@@ -381,7 +392,7 @@ impl Identify {
         let Observation { field, value, peer, key, .. } = observation;
         match (field, value) {
             (Field::DicomStudy | Field::DicomInstance, _) => return,
-            (Field::DhcpAddress | Field::Dhcp6Address, Value::Ip(ip)) => self.lease(id, *ip),
+            (Field::DhcpAddress, Value::Ip(ip)) => self.lease(id, *ip),
             _ => {}
         }
         let text: Box<str> = value.to_string().into();

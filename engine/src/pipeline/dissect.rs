@@ -50,7 +50,10 @@ impl Dissect {
                     self.tell(watched);
                     self.to.send(ToKeeper::Sampled { ring, at, utc_offset }).is_ok()
                 }
-                FromRing::ClockStep => self.to.send(ToKeeper::ClockStep).is_ok(),
+                FromRing::ClockStep => {
+                    self.dissector.clock_step();
+                    self.to.send(ToKeeper::ClockStep).is_ok()
+                }
             };
             if !sent {
                 return;
