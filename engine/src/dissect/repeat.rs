@@ -1,6 +1,6 @@
 //! What was said a moment ago is not said again: a device repeats itself far more often than it changes.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use crate::observation::{Field, Observation, Value};
 
@@ -12,12 +12,13 @@ const QUIET_NANOS: u64 = 30_000_000_000;
 /// Direct-mapped memory of what was said. A place that another one takes costs a repetition, never a loss.
 pub struct Repeats {
     said: Box<[(u64, u64)]>,
-    hash: RandomState,
+    /// Of one key, so that the same samples say the same: whoever makes two collide makes a repetition.
+    hash: BuildHasherDefault<DefaultHasher>,
 }
 
 impl Default for Repeats {
     fn default() -> Self {
-        Self { said: vec![(0, 0); PLACES].into_boxed_slice(), hash: RandomState::new() }
+        Self { said: vec![(0, 0); PLACES].into_boxed_slice(), hash: BuildHasherDefault::default() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who sends frames: deltas of a shard in, each end of them out, once in a while.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     net::IpAddr,
 };
 
@@ -20,12 +20,13 @@ const QUIET_NANOS: u64 = 5_000_000_000;
 /// The ends of one shard's deltas.
 pub struct Presences {
     told: Box<[(u64, u64)]>,
-    hash: RandomState,
+    /// Of one key, so that the same packets tell the same.
+    hash: BuildHasherDefault<DefaultHasher>,
 }
 
 impl Default for Presences {
     fn default() -> Self {
-        Self { told: vec![(0, 0); PLACES].into_boxed_slice(), hash: RandomState::new() }
+        Self { told: vec![(0, 0); PLACES].into_boxed_slice(), hash: BuildHasherDefault::default() }
     }
 }
 
@@ -47,7 +48,7 @@ impl Presences {
         let at = delta.base.saturating_add(side.volume.last.into());
         let words = delta.key.words();
         let ip = [words[2 * end], words[2 * end + 1]];
-        let key = self.hash.hash_one((side.link.source, ip, side.stack.ttl_min, side.link.tags[0] & 0xfff)) | 1;
+        let key = self.hash.hash_one((side.link.source, ip, side.stack.ttl_max, side.link.tags[0] & 0xfff)) | 1;
         let place = &mut self.told[key as usize / 2 % PLACES];
         if place.0 == key && at.abs_diff(place.1) < QUIET_NANOS {
             return;
